@@ -1,0 +1,154 @@
+"""Who may know whom: the table of DESIGN.md, read off every #include and import."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "cpp"
+PACKAGE = ROOT / "python" / "eyespot"
+
+# Public headers: what each may include. A .cpp may include what its own header may, and that header.
+BASE = {"error", "types", "runtime", "random"}
+HEADER_EDGES: dict[str, set[str]] = {
+    "error": set(),
+    "types": {"error"},
+    "runtime": {"error", "types"},
+    "random": {"error", "types"},
+    # vision column
+    "image": BASE,
+    "codec": BASE | {"image"},
+    "ops": BASE | {"image"},
+    "preprocess": BASE | {"image", "codec", "ops"},
+    "augment": BASE | {"image", "codec", "ops"},
+    "loader": BASE | {"image", "codec", "ops", "preprocess", "augment"},
+    # solver column
+    "linalg": BASE,
+    "lbfgs": BASE | {"linalg"},
+    "softmax_regression": BASE | {"linalg", "lbfgs"},
+}
+SOURCE_FOLDERS: dict[str, set[str]] = {
+    "runtime": BASE,
+    "codec": BASE | {"image", "codec"},
+    "ops": BASE | {"image", "ops", "codec", "preprocess"},
+    "augment": BASE | {"image", "codec", "ops", "augment"},
+    "loader": BASE | {"image", "codec", "ops", "preprocess", "augment", "loader"},
+    "solver": BASE | {"linalg", "lbfgs", "softmax_regression"},
+}
+# A foreign header and the files that may include it.
+FOREIGN_HOMES: dict[str, set[str]] = {
+    r"jpeglib\.h|jerror\.h": {"cpp/src/codec/jpeg.cpp"},
+    r"spng\.h": {"cpp/src/codec/png.cpp"},
+    r"webp/.*": {"cpp/src/codec/webp.cpp"},
+    r"cblas\.h": {"cpp/src/solver/linalg.cpp"},
+}
+
+# Python: a module may import modules of a lower level only.
+PYTHON_LEVELS: dict[str, int] = {
+    "_core": 0,
+    "errors": 0,
+    "options": 1,
+    "progress": 1,
+    "images": 2,
+    "loader": 3,
+    "backbones": 3,
+    "store": 3,
+    "data": 4,
+    "features": 4,
+    "head": 4,
+    "metrics": 4,
+    "training": 5,
+    "export": 5,
+    "report": 5,
+    "classifier": 6,
+    "samples": 6,
+    "cli": 7,
+    "__main__": 8,
+    "__init__": 8,
+}
+
+
+def core_files():
+    return sorted(p for p in CORE.rglob("*") if p.suffix in {".cpp", ".hpp", ".h"})
+
+
+def includes(path: Path):
+    return re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', path.read_text(), re.MULTILINE)
+
+
+def test_headers_and_sources_include_only_what_their_layer_may():
+    wrong = []
+    for path in core_files():
+        relative = path.relative_to(CORE)
+        if relative.parts[0] == "include":
+            allowed = HEADER_EDGES[path.stem]
+        elif relative.parts[0] == "src":
+            allowed = SOURCE_FOLDERS[relative.parts[1]]
+        else:  # bindings translate, so they may see every public header
+            allowed = set(HEADER_EDGES)
+        for name in includes(path):
+            match = re.fullmatch(r"eyespot/(\w+)\.hpp", name)
+            if match and match[1] not in allowed and match[1] != path.stem:
+                wrong.append(f"{relative} includes {name}")
+    assert wrong == []
+
+
+def test_public_headers_have_no_third_party_include():
+    wrong = [
+        f"{path.name} includes {name}"
+        for path in (CORE / "include").rglob("*.hpp")
+        for name in includes(path)
+        if not re.fullmatch(r"eyespot/\w+\.hpp|[a-z_]+", name)
+    ]
+    assert wrong == []
+
+
+def test_a_foreign_library_is_included_in_one_file_only():
+    wrong = []
+    for path in core_files():
+        relative = str(path.relative_to(ROOT))
+        for name in includes(path):
+            for pattern, homes in FOREIGN_HOMES.items():
+                if re.fullmatch(pattern, name) and relative not in homes:
+                    wrong.append(f"{relative} includes {name}")
+            if name.startswith("pybind11/") and not relative.startswith("cpp/bindings/"):
+                wrong.append(f"{relative} includes {name}")
+            if name.startswith("hwy/") and not relative.startswith("cpp/src/"):
+                wrong.append(f"{relative} includes {name}")
+    assert wrong == []
+
+
+def python_module(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def test_python_modules_import_only_lower_levels():
+    wrong = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        own = python_module(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("eyespot"):
+                parts = node.module.split(".")[1:]
+                names = parts[:1] or [a.name for a in node.names]
+            elif isinstance(node, ast.Import):
+                names = [a.name.split(".")[1] for a in node.names if a.name.startswith("eyespot.")]
+            else:
+                continue
+            for name in names:
+                if name != own and PYTHON_LEVELS[name] >= PYTHON_LEVELS[own]:
+                    wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    assert wrong == []
+
+
+def test_no_file_grows_past_800_lines():
+    folders = [CORE, PACKAGE, ROOT / "tests", ROOT / "bench"]
+    long = [
+        f"{path.relative_to(ROOT)}: {count} lines"
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in {".py", ".pyi", ".cpp", ".hpp", ".h"}
+        and (count := len(path.read_text().splitlines())) > 800
+    ]
+    assert long == []
