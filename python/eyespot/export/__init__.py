@@ -1,0 +1,1 @@
+"""Ways to write a trained classifier; each format has its own module."""

@@ -1,0 +1,320 @@
+"""One self-contained ONNX file: pixels in, probabilities out.
+
+The file is ``image`` (uint8 RGB pixels) -> normalisation -> backbone -> linear head -> softmax ->
+``probabilities``. It needs no operator outside plain ``ai.onnx`` but those of the backbone,
+so any ONNX Runtime runs it without eyespot, and eyespot itself predicts with nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from eyespot.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from eyespot.options import Preprocessing
+
+__all__ = [
+    "INPUT_NAME",
+    "METADATA_FACTS",
+    "METADATA_PREPROCESSING",
+    "OUTPUT_NAME",
+    "assemble",
+]
+
+#: Name of the only input: uint8 pixels of shape (N, height, width, 3), RGB.
+INPUT_NAME: Final = "image"
+#: Name of the only output: float32 of shape (N, n_classes); each row sums to 1.
+OUTPUT_NAME: Final = "probabilities"
+#: Metadata key: what the pixels of the input must be (the text of `Preprocessing.to_json`).
+METADATA_PREPROCESSING: Final = "eyespot.preprocessing"
+#: Metadata key: a JSON object with classes, backbone, parameters and training facts.
+METADATA_FACTS: Final = "eyespot.model"
+
+_PREFIX: Final = "backbone/"
+_MIN_OPSET: Final = 7  # the first whose Mul, Sub, Div, Gemm and Softmax mean what they mean today
+_NEW_OPSET: Final = 17
+_MIN_IR: Final = 8
+_MAX_BYTES: Final = 2**31 - 1  # protobuf's
+
+
+def assemble(
+    backbone: onnx.ModelProto,
+    preprocessing: Preprocessing,
+    weights: NDArray[np.floating[Any]],
+    bias: NDArray[np.floating[Any]],
+    classes: Sequence[str],
+    *,
+    facts: Mapping[str, Any],
+) -> bytes:
+    """Join normalisation, backbone and head into one ONNX model.
+
+    Parameters
+    ----------
+    backbone : onnx.ModelProto
+        One input of images as `preprocessing` describes it and one float output of shape
+        (N, n_features). It is not changed.
+    preprocessing : Preprocessing
+        What the backbone's input takes. Its normalisation moves into the graph; size, filter and
+        crop are recorded for whoever fills the input.
+    weights : float ndarray of shape (n_classes, n_features)
+        Written as float32.
+    bias : float ndarray of shape (n_classes,)
+        Written as float32.
+    classes : sequence of str
+        The labels, in the order of the rows of `weights`.
+    facts : mapping
+        What is known of the model, put as JSON under `METADATA_FACTS`.
+
+    Returns
+    -------
+    bytes
+        The serialised model; the same arguments give the same bytes.
+
+    Raises
+    ------
+    ExportError
+        If the parts do not fit together, or the result would pass 2 GiB.
+
+    Notes
+    -----
+    The backbone's nodes keep their order and attributes, and its opset stays as it is (from 7 on),
+    so its numbers do not change; only names get a prefix.
+    """
+    import onnx
+    from onnx import helper
+
+    weights32 = np.ascontiguousarray(weights, dtype=np.float32)
+    bias32 = np.ascontiguousarray(bias, dtype=np.float32)
+    _check_head(weights32, bias32, classes)
+    inner = _modern(backbone)
+    image = _only_input(inner.graph)
+    batch = _batch_dimension(image)
+    _prefix_names(inner.graph)
+
+    nodes, constants = _normalisation(preprocessing, image.name)
+    nodes += inner.graph.node
+    head, head_constants = _linear_head(inner.graph.output[0].name, weights32, bias32)
+    graph = helper.make_graph(
+        [*nodes, *head],
+        "eyespot_classifier",
+        [
+            helper.make_tensor_value_info(
+                INPUT_NAME,
+                onnx.TensorProto.UINT8,
+                [batch, preprocessing.height, preprocessing.width, 3],
+            )
+        ],
+        [helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [batch, len(classes)])],
+        [*constants, *inner.graph.initializer, *head_constants],
+        sparse_initializer=inner.graph.sparse_initializer,
+    )
+    graph.quantization_annotation.extend(inner.graph.quantization_annotation)
+    graph.input[0].type.denotation = "IMAGE"
+    model = helper.make_model(
+        graph,
+        opset_imports=sorted(inner.opset_import, key=lambda entry: entry.domain),
+        functions=inner.functions,
+        ir_version=max(_MIN_IR, inner.ir_version),
+        producer_name="eyespot",
+        producer_version=str(facts.get("eyespot", "")),
+        doc_string=f"Image classifier with {len(classes)} classes",
+    )
+    metadata = _metadata(preprocessing, classes, facts)
+    metadata |= {f"backbone.{p.key}": p.value for p in backbone.metadata_props}
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    _check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _check_head(
+    weights: NDArray[np.float32], bias: NDArray[np.float32], classes: Sequence[str]
+) -> None:
+    count = len(classes)
+    if weights.ndim != 2 or bias.shape != weights.shape[:1] or len(weights) != count:
+        message = (
+            f"the head has weights of shape {weights.shape} and a bias of shape {bias.shape}; "
+            f"{count} classes need ({count}, n_features) and ({count},)"
+        )
+        raise ExportError(message, source="head")
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        message = "the head has weights that are not finite in float32"
+        raise ExportError(message, source="head", code="non_finite")
+    if count == 0 or len(set(classes)) != count or not all(classes):
+        message = "labels must be there, not empty, and differ from each other"
+        raise ExportError(message, source="classes")
+
+
+def _modern(backbone: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of `backbone` whose plain operators are of opset 7 or later."""
+    import onnx
+    from onnx import version_converter
+
+    model = onnx.ModelProto()
+    model.CopyFrom(backbone)
+    for entry in model.opset_import:
+        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+    if opset >= _MIN_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _NEW_OPSET)
+    except (RuntimeError, onnx.checker.ValidationError) as error:
+        message = (
+            f"the backbone has opset {opset} and cannot be brought to opset {_NEW_OPSET}: {error}"
+        )
+        raise ExportError(message, source="backbone") from error
+
+
+def _only_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    constants = {tensor.name for tensor in graph.initializer}
+    images = [value for value in graph.input if value.name not in constants]
+    if len(images) != 1 or len(graph.output) != 1:
+        message = (
+            f"the backbone has {len(images)} inputs and {len(graph.output)} outputs; "
+            "a classifier needs one of each"
+        )
+        raise ExportError(message, source="backbone")
+    return images[0]
+
+
+def _batch_dimension(image: onnx.ValueInfoProto) -> int | str:
+    """Return the batch size that the backbone insists on, or the symbol ``"N"``."""
+    dimensions = image.type.tensor_type.shape.dim
+    fixed = dimensions[0].dim_value if dimensions else 0
+    return int(fixed) if fixed > 0 else "N"
+
+
+def _prefix_names(graph: onnx.GraphProto) -> None:
+    """Put `_PREFIX` before every name in `graph` and its sub-graphs, in place."""
+
+    def renamed(names: Iterable[str]) -> list[str]:
+        return [_PREFIX + name if name else "" for name in names]
+
+    for node in graph.node:
+        node.name = _PREFIX + node.name if node.name else ""
+        node.input[:] = renamed(node.input)
+        node.output[:] = renamed(node.output)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _prefix_names(attribute.g)
+            for subgraph in attribute.graphs:
+                _prefix_names(subgraph)
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = _PREFIX + value.name
+    for sparse in graph.sparse_initializer:
+        sparse.values.name = _PREFIX + sparse.values.name
+        sparse.indices.name = _PREFIX + sparse.indices.name
+    for annotation in graph.quantization_annotation:
+        annotation.tensor_name = _PREFIX + annotation.tensor_name
+        for entry in annotation.quant_parameter_tensor_names:
+            entry.value = _PREFIX + entry.value
+    del graph.value_info[:]  # hints only, and those of a fixed batch would contradict ours
+
+
+def _normalisation(
+    preprocessing: Preprocessing, target: str
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return the nodes from the pixels to `target`, and their constants."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def step(operator: str, name: str, *constant: NDArray[Any], **attributes: Any) -> None:
+        source = nodes[-1].output[0] if nodes else INPUT_NAME
+        inputs = [source]
+        for value in constant:
+            constants.append(numpy_helper.from_array(value, f"preprocessing/{name}_value"))
+            inputs.append(constants[-1].name)
+        result = f"preprocessing/{name}"
+        nodes.append(helper.make_node(operator, inputs, [result], name=result, **attributes))
+
+    if preprocessing.color == "bgr":
+        step("Gather", "bgr", np.array([2, 1, 0], np.int64), axis=3)
+    planar = preprocessing.layout == "nchw"
+    if planar:
+        step("Transpose", "planes", perm=[0, 3, 1, 2])
+    if preprocessing.dtype != "uint8":
+        step("Cast", "float", to=onnx.TensorProto.FLOAT)
+        shape = (1, 3, 1, 1) if planar else (1, 1, 1, 3)
+        if preprocessing.scale != 1:
+            step("Mul", "scaled", np.float32(preprocessing.scale).reshape(1))
+        if any(preprocessing.mean):
+            step("Sub", "centred", np.array(preprocessing.mean, np.float32).reshape(shape))
+        if preprocessing.std != (1, 1, 1):
+            step("Div", "normalised", np.array(preprocessing.std, np.float32).reshape(shape))
+        if preprocessing.dtype == "float16":
+            step("Cast", "half", to=onnx.TensorProto.FLOAT16)
+    if not nodes:
+        step("Identity", "pixels")
+    nodes[-1].output[0] = target
+    return nodes, constants
+
+
+def _linear_head(
+    features: str, weights: NDArray[np.float32], bias: NDArray[np.float32]
+) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    from onnx import helper, numpy_helper
+
+    constants = [
+        numpy_helper.from_array(weights, "head/weights"),
+        numpy_helper.from_array(bias, "head/bias"),
+    ]
+    nodes = [
+        helper.make_node(
+            "Gemm",
+            [features, "head/weights", "head/bias"],
+            ["head/logits"],
+            name="head/logits",
+            transB=1,
+        ),
+        helper.make_node("Softmax", ["head/logits"], [OUTPUT_NAME], name="head/softmax", axis=1),
+    ]
+    return nodes, constants
+
+
+def _metadata(
+    preprocessing: Preprocessing, classes: Sequence[str], facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the metadata entries: ours, and the labels as other tools look for them."""
+    by_number = dict(enumerate(classes))
+    pixels = preprocessing.replace(
+        layout="nhwc", dtype="uint8", color="rgb", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    return {
+        METADATA_PREPROCESSING: pixels.to_json(),
+        METADATA_FACTS: json.dumps(facts, separators=(",", ":")),
+        "names": repr(by_number),  # Ultralytics reads a Python literal
+        "labels": json.dumps(list(classes)),
+        "id2label": json.dumps(by_number),  # Hugging Face
+        "task": "classify",
+        "imgsz": str([preprocessing.height, preprocessing.width]),
+        # The ONNX specification's own words for what an image input holds.
+        "Image.BitmapPixelFormat": "Rgb8",
+        "Image.ColorSpaceGamma": "SRGB",
+        "Image.NominalPixelRange": "NominalRange_0_255",
+    }
+
+
+def _check_model(model: onnx.ModelProto) -> None:
+    import onnx
+
+    if (size := model.ByteSize()) > _MAX_BYTES:
+        message = f"the model would take {size / 2**30:.1f} GiB; one ONNX file holds up to 2 GiB"
+        raise ExportError(message, source="backbone")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        message = f"backbone and head do not make a valid model: {error}"
+        raise ExportError(message, source="backbone") from error
