@@ -1,7 +1,8 @@
 """Every exception and warning that eyespot raises.
 
-The tree mirrors Create ML's ``MLCreateError`` (cancelled, incompatible parameters, modified training
-data, input/output, type, generic) and adds what Create ML lacks: an error for one bad file.
+The tree mirrors Create ML's ``MLCreateError`` (cancelled, incompatible parameters, modified
+training data, input/output, type, generic) and adds what Create ML lacks: an error for one bad
+file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class EyespotError(Exception):
         self.code = code
 
 
-class InvalidOption(EyespotError, ValueError):
+class InvalidOption(EyespotError, ValueError):  # noqa: N818 - the name says what it is
     """An argument is outside its documented range or of the wrong type."""
 
 
@@ -60,11 +61,11 @@ class ModelError(EyespotError):
     """A model file is missing, damaged, or not of a form that eyespot can use."""
 
 
-class ModifiedTrainingData(EyespotError):
+class ModifiedTrainingData(EyespotError):  # noqa: N818 - the name says what it is
     """The data differ from those that the session or checkpoint was made with."""
 
 
-class IncompatibleParameters(EyespotError):
+class IncompatibleParameters(EyespotError):  # noqa: N818 - the name says what it is
     """The parameters differ from those that the session or checkpoint was made with."""
 
 
@@ -76,7 +77,7 @@ class ExportError(EyespotError):
     """A model cannot be written in the form asked for."""
 
 
-class Cancelled(EyespotError):
+class Cancelled(EyespotError):  # noqa: N818 - the name says what it is
     """The caller asked the work to stop."""
 
 

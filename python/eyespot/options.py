@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import operator
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
 
 from eyespot.errors import InvalidOption
 
 if TYPE_CHECKING:
     from eyespot import _core
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "CropPolicy", "Preprocessing", "Resample"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CropPolicy",
+    "ModelParameters",
+    "Preprocessing",
+    "Resample",
+    "SplitStrategy",
+]
 
 #: Mean and standard deviation of ImageNet's training pixels in [0, 1], RGB; the usual choice.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -24,6 +35,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _MAX_SIDE = 16384
 _JSON_KEYS = ("size", "layout", "dtype", "color", "scale", "mean", "std", "resample", "crop")
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
+
+# Create ML's automatic split: no validation below the first, 10 % below the second, then 5 %.
+_AUTOMATIC_FROM = 50
+_AUTOMATIC_LARGE = 200
+_AUTOMATIC_MOST = 10_000
 
 
 class CropPolicy(StrEnum):
@@ -47,19 +63,29 @@ class Resample(StrEnum):
 
 def one_of(enum: type[_EnumT], value: object, name: str) -> _EnumT:
     """Return the member of `enum` that `value` names; else `InvalidOption`, naming them all."""
-    try:
-        return enum(value)  # type: ignore[arg-type]
-    except ValueError:
-        allowed = ", ".join(repr(str(member)) for member in enum)
-        message = f"{name} is {value!r}; allowed: {allowed}"
-        raise InvalidOption(message, source=name, code="invalid_argument") from None
+    _choice(value, tuple(str(member) for member in enum), name)
+    return enum(cast("str", value))
 
 
 def _choice(value: object, allowed: tuple[str, ...], name: str) -> None:
     if value not in allowed:
         names = ", ".join(map(repr, allowed))
-        message = f"{name} is {value!r}; allowed: {names}"
+        message = f"{name} is {value!r}; allowed: {names}{_did_you_mean(value, allowed)}"
         raise InvalidOption(message, source=name, code="invalid_argument")
+
+
+def _did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(value).lower().replace("-", "_"), list(allowed), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _check_names(kind: type[Preprocessing | ModelParameters], names: Iterable[str]) -> None:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in names:
+        if name not in known:
+            hint = _did_you_mean(name, known)
+            message = f"{kind.__name__} has no {name!r}; it has {', '.join(known)}{hint}"
+            raise InvalidOption(message, source=name, code="invalid_argument")
 
 
 def _numbers(value: object, count: int, name: str) -> tuple[float, ...]:
@@ -151,10 +177,7 @@ class Preprocessing:
         InvalidOption
             If a name is unknown or a value is not allowed.
         """
-        unknown = sorted(changes.keys() - {field.name for field in dataclasses.fields(self)})
-        if unknown:
-            message = f"Preprocessing has no {', '.join(unknown)}"
-            raise InvalidOption(message, source=unknown[0], code="invalid_argument")
+        _check_names(type(self), changes)
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
@@ -238,3 +261,252 @@ class Preprocessing:
             scale=self.scale,
             bgr=self.color == "bgr",
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitStrategy:
+    """How a validation set is held out of the training data.
+
+    Make one with `automatic` or `fixed`. The split that a strategy makes is stratified by class
+    and follows from the seed and the contents of the files alone; see `DataSource.split`.
+
+    Attributes
+    ----------
+    ratio : float or None
+        Share of the images to hold out, 0 to 1; ``None`` lets the number of images decide.
+    seed : int
+        Which split of that size, 0 to 2**64 - 1.
+
+    Raises
+    ------
+    InvalidOption
+        If a value is outside what is listed here.
+
+    Notes
+    -----
+    The automatic sizes are Create ML's: none below 50 images, 10 % below 200, 5 % from there on,
+    and 10,000 at most. Create ML's own split is random and not stratified; ours is.
+    """
+
+    ratio: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        if self.ratio is not None:
+            put(self, "ratio", _real(self.ratio, "ratio", low=0.0, high=1.0))
+        put(self, "seed", _integer(self.seed, "seed", low=0, high=2**64 - 1))
+
+    @classmethod
+    def automatic(cls, seed: int = 0) -> Self:
+        """Hold out as many images as Create ML would."""
+        return cls(ratio=None, seed=seed)
+
+    @classmethod
+    def fixed(cls, ratio: float, seed: int = 0) -> Self:
+        """Hold out the share `ratio` of the images, 0 to 1."""
+        return cls(ratio=_real(ratio, "ratio", low=0.0, high=1.0), seed=seed)
+
+    def validation_count(self, n_images: int) -> int:
+        """Return how many of `n_images` to hold out; halves are rounded up."""
+        if self.ratio is not None:
+            return math.floor(n_images * self.ratio + 0.5)
+        if n_images < _AUTOMATIC_FROM:
+            return 0
+        percent = 10 if n_images < _AUTOMATIC_LARGE else 5
+        return min((n_images * percent + 50) // 100, _AUTOMATIC_MOST)
+
+
+class LabeledData(Protocol):
+    """What a set of labelled images must offer here; `eyespot.DataSource` does."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, sorted."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+
+class Extractor(Protocol):
+    """What a feature extractor must offer here; `eyespot.FeatureExtractor` does."""
+
+    @property
+    def n_features(self) -> int:
+        """Length of the embedding of one image."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pixels become the network's input."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelParameters:
+    """How an image classifier is trained. The defaults suit most folders of photos.
+
+    Attributes
+    ----------
+    validation : SplitStrategy, DataSource or None
+        Where the validation images come from: held out of the training data, a source of their
+        own, or nowhere. ``"automatic"`` and ``"none"`` are also understood. Create ML's default:
+        the automatic split.
+    max_iterations : int
+        Most steps of the solver, 1 or more. The default, 25, is Create ML's; training warns
+        (`ConvergenceWarning`) when it was too few.
+    tolerance : float
+        Training has converged when no entry of the gradient of the mean loss is larger than this;
+        0 or more.
+    l2 : float
+        Weight of the L2 penalty beside the mean log-loss, 0 or more: the objective is
+        ``mean log-loss + l2 / 2 * sum(weights**2)``, with the bias left out. Turi Create's
+        penalty ``p`` on the summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
+    class_weights : None, "balanced" or mapping of str to float
+        Weight of each class in the loss. ``None`` gives every image the weight 1;
+        ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a mapping gives
+        each label its own finite weight above 0, and 1 to labels that it leaves out.
+    feature_extractor : FeatureExtractor or None
+        The network that turns an image into numbers; ``None`` is the embedded one, which needs
+        no download.
+    crop : CropPolicy or None
+        How a photo of any shape is brought to the network's input; ``None`` keeps the feature
+        extractor's own way.
+    on_error : {"skip", "raise"}
+        What an unreadable image does: it is left out and listed, or it ends the training.
+    n_threads : int
+        Threads to work with; 0 means as many as the process may use. The model does not depend
+        on it.
+    seed : int
+        Seed of whatever else is random in training, 0 to 2**64 - 1. The split has its own.
+
+    Raises
+    ------
+    InvalidOption
+        If a value is outside what is listed here. The message names the allowed values.
+    """
+
+    validation: SplitStrategy | LabeledData | None = field(default_factory=SplitStrategy.automatic)
+    max_iterations: int = 25
+    tolerance: float = 1e-4
+    l2: float = 1e-3
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
+    feature_extractor: Extractor | None = None
+    crop: CropPolicy | None = None
+    on_error: Literal["skip", "raise"] = "skip"
+    n_threads: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "validation", _validation(self.validation))
+        put(self, "max_iterations", _integer(self.max_iterations, "max_iterations", low=1))
+        put(self, "tolerance", _real(self.tolerance, "tolerance", low=0.0))
+        put(self, "l2", _real(self.l2, "l2", low=0.0))
+        put(self, "class_weights", _class_weights(self.class_weights))
+        if self.crop is not None:
+            put(self, "crop", one_of(CropPolicy, self.crop, "crop"))
+        _choice(self.on_error, ("skip", "raise"), "on_error")
+        put(self, "n_threads", _integer(self.n_threads, "n_threads", low=0))
+        put(self, "seed", _integer(self.seed, "seed", low=0, high=2**64 - 1))
+        extractor = self.feature_extractor
+        if extractor is not None and not hasattr(extractor, "n_features"):
+            found = repr(extractor) if isinstance(extractor, str) else type(extractor).__name__
+            message = (
+                f"feature_extractor is {found}; allowed: None (the embedded one) or a "
+                "FeatureExtractor, such as FeatureExtractor.custom('model.onnx')"
+            )
+            raise InvalidOption(message, source="feature_extractor", code="invalid_argument")
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with the named attributes changed.
+
+        Raises
+        ------
+        InvalidOption
+            If a name is unknown or a value is not allowed.
+        """
+        _check_names(type(self), changes)
+        return dataclasses.replace(self, **changes)
+
+
+def _validation(value: object) -> SplitStrategy | LabeledData | None:
+    if value is None or isinstance(value, SplitStrategy):
+        return value
+    if isinstance(value, str) and value in ("automatic", "none"):
+        return SplitStrategy.automatic() if value == "automatic" else None
+    if hasattr(value, "classes") and hasattr(value, "labeled_images"):
+        return cast("LabeledData", value)
+    found = type(value).__name__
+    hint = "allowed: SplitStrategy.automatic(), SplitStrategy.fixed(ratio), a DataSource, or None"
+    if isinstance(value, str):
+        found = repr(value)
+        hint += _did_you_mean(value, ("automatic", "none"))
+    elif isinstance(value, (int, float)):
+        found = repr(value)
+        hint += f"; did you mean SplitStrategy.fixed({value!r})?"
+    message = f"validation is {found}; {hint}"
+    raise InvalidOption(message, source="validation", code="invalid_argument")
+
+
+def _class_weights(value: object) -> Literal["balanced"] | Mapping[str, float] | None:
+    name = "class_weights"
+    if value is None or value == "balanced":
+        return value
+    if not isinstance(value, Mapping):
+        found = repr(value) if isinstance(value, str) else type(value).__name__
+        message = f"{name} is {found}; allowed: None, 'balanced', or a mapping of label to weight"
+        if isinstance(value, str):
+            message += _did_you_mean(value, ("balanced",))
+        raise InvalidOption(message, source=name, code="invalid_argument")
+    weights: dict[str, float] = {}
+    for label, weight in value.items():
+        if not isinstance(label, str):
+            message = f"{name} has the key {label!r}; labels are text"
+            raise InvalidOption(message, source=name, code="invalid_argument")
+        # DataSource writes labels in the same form, so that the two meet.
+        weights[unicodedata.normalize("NFC", label).strip()] = _real(
+            weight, f"{name}[{label!r}]", above=0.0
+        )
+    return weights
+
+
+def _integer(value: object, name: str, *, low: int, high: int | None = None) -> int:
+    span = f"an integer from {low} to {high}" if high is not None else f"an integer from {low} up"
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or number < low or (high is not None and number > high):
+        message = f"{name} is {value!r}; allowed: {span}"
+        raise InvalidOption(message, source=name, code="invalid_argument")
+    return number
+
+
+def _real(
+    value: object,
+    name: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+) -> float:
+    number = math.nan
+    if not isinstance(value, (str, bytes, bool)):
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+    if (
+        not math.isfinite(number)
+        or (low is not None and number < low)
+        or (above is not None and number <= above)
+        or (high is not None and number > high)
+    ):
+        if above is not None:
+            span = f"a finite number above {above:g}"
+        elif high is not None:
+            span = f"a number from {low:g} to {high:g}"
+        else:
+            span = f"a finite number from {low:g} up"
+        message = f"{name} is {value!r}; allowed: {span}"
+        raise InvalidOption(message, source=name, code="invalid_argument")
+    return number
