@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 CORE = ROOT / "cpp"
 PACKAGE = ROOT / "python" / "eyespot"
 
-# Public headers: what each may include. A .cpp may include what its own header may, and that header.
+# Public headers: what each may include. A .cpp may include what its own header may, and its own.
 BASE = {"error", "types", "runtime", "random"}
 HEADER_EDGES: dict[str, set[str]] = {
     "error": set(),

