@@ -91,7 +91,7 @@ lint: $(STAMPS)/lint $(STAMPS)/package
 	@ruff check
 	ruff format --check
 	mypy
-	MYPYPATH=python python -m mypy.stubtest eyespot._core --mypy-config-file pyproject.toml
+	MYPYPATH=python python tools/check_stubs.py
 	codespell
 	cmake --preset lint -DPython_EXECUTABLE="$(BIN)/python" --log-level=WARNING
 	python tools/lint_cpp.py --build build/lint --jobs $(JOBS)
