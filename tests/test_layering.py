@@ -51,6 +51,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "errors": 0,
     "options": 1,
     "progress": 1,
+    "files": 1,
     "images": 2,
     "loader": 3,
     "backbones": 3,

@@ -1,0 +1,68 @@
+"""Writing files so that a reader, a crash or a full disk never meets half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from eyespot.errors import ExportError
+
+__all__ = ["write_atomically"]
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path`: to a temporary file beside it, synced, then renamed.
+
+    Parameters
+    ----------
+    path : str or path
+        The file to make or to replace. A symbolic link stays, and what it points to is replaced.
+    data : bytes
+        All of the file.
+
+    Raises
+    ------
+    ExportError
+        If the file cannot be written. A file that was there is then as it was.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        message = f"{path}: is a folder; give the name of a file"
+        raise ExportError(message, source=str(path), code="io")
+    if not target.parent.is_dir():
+        message = f"{path}: the folder {target.parent} does not exist"
+        raise ExportError(message, source=str(path), code="io")
+    temporary = target.with_name(f".{target.name[:64]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        _remove(temporary)
+        state = "the file that was there is unchanged" if target.exists() else "nothing was written"
+        reason = error.strerror or str(error)
+        message = f"{path}: could not be written ({reason}, {len(data):,} bytes needed); {state}"
+        raise ExportError(message, source=str(path), code="io") from error
+    except BaseException:  # Ctrl-C: leave nothing behind
+        _remove(temporary)
+        raise
+    _sync_folder(target.parent)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system lets a folder be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,78 @@
+"""A file is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from eyespot.errors import ExportError
+from eyespot.files import write_atomically
+
+
+def test_a_new_file_holds_the_bytes_and_nothing_else_is_left(tmp_path):
+    write_atomically(tmp_path / "a.onnx", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+    assert (tmp_path / "a.onnx").read_bytes() == b"new"
+
+
+def test_the_file_has_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_atomically(tmp_path / "a", b"x")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "a")}
+    assert len(modes) == 1
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_says_why(tmp_path, monkeypatch, failing):
+    target = tmp_path / "a.onnx"
+    target.write_bytes(b"old")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(ExportError, match=r"No space left on device.*3 bytes needed.*unchanged"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_ctrl_c_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    # The temporary file is opened on a device that is always full: what the kernel says is real.
+    opened = Path.open
+
+    def open_full(self, mode="r", **kwargs):
+        return opened(Path("/dev/full"), "wb") if mode == "xb" else opened(self, mode, **kwargs)
+
+    monkeypatch.setattr(Path, "open", open_full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        write_atomically(tmp_path / "a", b"x" * 100_000)
+
+
+def test_a_folder_and_a_missing_folder_are_refused(tmp_path):
+    with pytest.raises(ExportError, match="is a folder"):
+        write_atomically(tmp_path, b"x")
+    with pytest.raises(ExportError, match="does not exist"):
+        write_atomically(tmp_path / "no" / "a", b"x")
