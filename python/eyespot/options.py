@@ -294,8 +294,8 @@ class SplitStrategy:
     def __post_init__(self) -> None:
         put = object.__setattr__
         if self.ratio is not None:
-            put(self, "ratio", _real(self.ratio, "ratio", low=0.0, high=1.0))
-        put(self, "seed", _integer(self.seed, "seed", low=0, high=2**64 - 1))
+            put(self, "ratio", real(self.ratio, "ratio", low=0.0, high=1.0))
+        put(self, "seed", integer(self.seed, "seed", low=0, high=2**64 - 1))
 
     @classmethod
     def automatic(cls, seed: int = 0) -> Self:
@@ -305,7 +305,7 @@ class SplitStrategy:
     @classmethod
     def fixed(cls, ratio: float, seed: int = 0) -> Self:
         """Hold out the share `ratio` of the images, 0 to 1."""
-        return cls(ratio=_real(ratio, "ratio", low=0.0, high=1.0), seed=seed)
+        return cls(ratio=real(ratio, "ratio", low=0.0, high=1.0), seed=seed)
 
     def validation_count(self, n_images: int) -> int:
         """Return how many of `n_images` to hold out; halves are rounded up."""
@@ -398,15 +398,15 @@ class ModelParameters:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "validation", _validation(self.validation))
-        put(self, "max_iterations", _integer(self.max_iterations, "max_iterations", low=1))
-        put(self, "tolerance", _real(self.tolerance, "tolerance", low=0.0))
-        put(self, "l2", _real(self.l2, "l2", low=0.0))
+        put(self, "max_iterations", integer(self.max_iterations, "max_iterations", low=1))
+        put(self, "tolerance", real(self.tolerance, "tolerance", low=0.0))
+        put(self, "l2", real(self.l2, "l2", low=0.0))
         put(self, "class_weights", _class_weights(self.class_weights))
         if self.crop is not None:
             put(self, "crop", one_of(CropPolicy, self.crop, "crop"))
         _choice(self.on_error, ("skip", "raise"), "on_error")
-        put(self, "n_threads", _integer(self.n_threads, "n_threads", low=0))
-        put(self, "seed", _integer(self.seed, "seed", low=0, high=2**64 - 1))
+        put(self, "n_threads", integer(self.n_threads, "n_threads", low=0))
+        put(self, "seed", integer(self.seed, "seed", low=0, high=2**64 - 1))
         extractor = self.feature_extractor
         if extractor is not None and not hasattr(extractor, "n_features"):
             found = repr(extractor) if isinstance(extractor, str) else type(extractor).__name__
@@ -463,13 +463,14 @@ def _class_weights(value: object) -> Literal["balanced"] | Mapping[str, float] |
             message = f"{name} has the key {label!r}; labels are text"
             raise InvalidOption(message, source=name, code="invalid_argument")
         # DataSource writes labels in the same form, so that the two meet.
-        weights[unicodedata.normalize("NFC", label).strip()] = _real(
+        weights[unicodedata.normalize("NFC", label).strip()] = real(
             weight, f"{name}[{label!r}]", above=0.0
         )
     return weights
 
 
-def _integer(value: object, name: str, *, low: int, high: int | None = None) -> int:
+def integer(value: object, name: str, *, low: int, high: int | None = None) -> int:
+    """Return `value` as an int within bounds; else `InvalidOption`, naming `name` and them."""
     span = f"an integer from {low} to {high}" if high is not None else f"an integer from {low} up"
     try:
         number = operator.index(value)  # type: ignore[arg-type]
@@ -481,7 +482,7 @@ def _integer(value: object, name: str, *, low: int, high: int | None = None) -> 
     return number
 
 
-def _real(
+def real(
     value: object,
     name: str,
     *,
@@ -489,6 +490,7 @@ def _real(
     above: float | None = None,
     high: float | None = None,
 ) -> float:
+    """Return `value` as a finite float within bounds; else `InvalidOption`, naming them."""
     number = math.nan
     if not isinstance(value, (str, bytes, bool)):
         try:

@@ -1,0 +1,526 @@
+"""Labelled images: where they lie, what they are called, and how some are held out.
+
+A `DataSource` is a plain list of paths with a label for each. It opens no file when it is made.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+
+from eyespot.errors import DataError, ImageError, InvalidOption
+from eyespot.hashing import CancelSign, ContentHashes, hash_files
+from eyespot.listing import (
+    IgnoredFile,
+    Listing,
+    did_you_mean,
+    list_directories,
+    list_files,
+    list_mapping,
+)
+from eyespot.options import SplitStrategy
+from eyespot.progress import ProgressCallback, logger
+from eyespot.splitting import group_by_content, held_out
+from eyespot.tables import Table, list_table
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["ContentHashes", "DataSource", "DuplicateGroup", "IgnoredFile", "Split"]
+
+_FEW_IMAGES = 10  # Apple's guide asks for at least this many images of each label
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateGroup:
+    """Files that are equal to the last byte.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the content, in hexadecimal.
+    paths : tuple of Path
+        The files, two or more, in the order of the source.
+    labels : tuple of str
+        The label of each.
+    """
+
+    digest: str
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def conflicting(self) -> bool:
+        """Whether the same image goes by several labels, of which at most one can be right."""
+        return len(set(self.labels)) > 1
+
+    def __str__(self) -> str:
+        return ", ".join(f"{p} ({n})" for p, n in zip(self.paths, self.labels, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DataSource:
+    """Labelled images on disk, in an order that depends on their names and labels alone.
+
+    Make one with `labeled_directories`, `labeled_files`, `files_by_label` or `from_table`.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The images, sorted by label and then by path.
+    classes : tuple of str
+        The labels, sorted by code point. Labels are composed (Unicode NFC), with no space around
+        them, so that a folder copied between systems keeps its labels.
+    targets : int64 ndarray of shape (n_images,)
+        Position in `classes` of the label of each image; read-only.
+    ignored : tuple of IgnoredFile
+        What was passed over, each with its reason: hidden files, what systems leave behind
+        (``Thumbs.db``), empty files, files whose ending no image has (``.txt``), folders without
+        images. Every other file counts as an image until its content says otherwise.
+
+    Raises
+    ------
+    InvalidOption
+        If the attributes do not fit together.
+    """
+
+    paths: tuple[Path, ...]
+    classes: tuple[str, ...]
+    targets: NDArray[np.int64]
+    ignored: tuple[IgnoredFile, ...] = ()
+    _cache: dict[str, ContentHashes] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "paths", tuple(Path(path) for path in self.paths))
+        put(self, "classes", tuple(self.classes))
+        targets = np.array(self.targets, dtype=np.int64)
+        targets.setflags(write=False)
+        put(self, "targets", targets)
+        put(self, "ignored", tuple(self.ignored))
+        if list(self.classes) != sorted(set(self.classes)):
+            _refuse("classes", f"{self.classes!r} are not sorted and distinct")
+        if targets.shape != (len(self.paths),):
+            _refuse("targets", f"shape {targets.shape} does not fit {len(self.paths)} paths")
+        if len(targets) and not 0 <= targets.min() <= targets.max() < len(self.classes):
+            _refuse("targets", f"values must be from 0 to {len(self.classes) - 1}")
+
+    @classmethod
+    def labeled_directories(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a folder that holds one sub-folder per label.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The folder. The name of each sub-folder is a label; folders below a sub-folder belong
+            to its label, at any depth, through symbolic links too. No folder is read twice for a
+            label. Files beside the sub-folders are passed over.
+
+        Raises
+        ------
+        DataError
+            If the folder is not there, is a file, cannot be listed, holds no image, or holds the
+            parts of a data set (``train``, ``test``) where labels are expected.
+        """
+        return cls._from_listing(list_directories(path))
+
+    @classmethod
+    def labeled_files(
+        cls, path: str | os.PathLike[str], separator: str = ".", index: int = 0
+    ) -> Self:
+        """Read one flat folder of images whose names hold their labels.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The folder. Sub-folders are passed over.
+        separator : str
+            What parts the names. With the default, Create ML's, the label of ``cheetah.2.jpg``
+            is what stands before the first period: ``cheetah``.
+        index : int
+            Which part is the label, from 0; negative numbers count from the end. The last ending
+            (``.jpg``) is cut off first. Names without that part are passed over.
+
+        Raises
+        ------
+        DataError
+            If the folder is not there, is a file, cannot be listed, or holds no such image.
+        InvalidOption
+            If `separator` is empty or `index` is no integer.
+        """
+        return cls._from_listing(list_files(path, separator, index))
+
+    @classmethod
+    def files_by_label(cls, mapping: Mapping[str, Iterable[str | os.PathLike[str]]]) -> Self:
+        """Take the paths of a mapping of label to paths.
+
+        Paths are taken as they are: one that is not there is an unreadable image later.
+
+        Raises
+        ------
+        DataError
+            If there is no path, or none of the files is there.
+        InvalidOption
+            If `mapping` is not of this form.
+        """
+        return cls._from_listing(list_mapping(mapping))
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Table | str | os.PathLike[str],
+        path_column: str = "path",
+        label_column: str = "label",
+        base_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Take the rows of a table: a CSV file, or any data frame or dict of columns.
+
+        Parameters
+        ----------
+        table : str, os.PathLike or data frame
+            A CSV file in UTF-8 (commas, semicolons, tabs or bars between the columns), or an
+            object that gives a column for ``table[name]``: pandas, polars, pyarrow, a dict of
+            lists.
+        path_column, label_column : str
+            Names of the two columns. Labels that are no text are written as text. Rows without a
+            path or a label are passed over.
+        base_dir : str or os.PathLike, optional
+            Where relative paths begin. Default: the folder of the CSV file, or the current folder.
+            Backslashes part folders where no file with a backslash in its name is there.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, a column is not there (the message names those that are),
+            there is no usable row, or none of the files is there.
+        InvalidOption
+            If an argument is of the wrong kind.
+        """
+        return cls._from_listing(list_table(table, path_column, label_column, base_dir))
+
+    @classmethod
+    def _from_listing(cls, listing: Listing) -> Self:
+        times: dict[tuple[str, Path], int] = {}
+        for pair in listing.found:
+            times[pair] = times.get(pair, 0) + 1
+        for (label, path), count in times.items():
+            if count > 1:
+                listing.ignore(path, f"listed {count} times as {label!r}, used once")
+        ordered = sorted(times, key=lambda pair: (pair[0], *_path_key(pair[1])))
+        classes = sorted({label for label, _ in ordered})
+        position = {label: i for i, label in enumerate(classes)}
+        ignored = sorted(listing.ignored, key=lambda entry: _path_key(entry.path))
+        if ignored:
+            logger.info("passed over %d files or folders that are no images", len(ignored))
+        return cls(
+            paths=tuple(path for _, path in ordered),
+            classes=tuple(classes),
+            targets=np.array([position[label] for label, _ in ordered], dtype=np.int64),
+            ignored=tuple(ignored),
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __repr__(self) -> str:
+        ignored = f", {len(self.ignored)} ignored" if self.ignored else ""
+        return f"<DataSource: {_count(len(self), 'image')} of {_classes(self.classes)}{ignored}>"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label of each image, in the order of `paths`."""
+        return tuple(self.classes[target] for target in self.targets)
+
+    def labeled_images(self) -> dict[str, list[Path]]:
+        """Return the images of each label, both sorted."""
+        images: dict[str, list[Path]] = {label: [] for label in self.classes}
+        for label, path in zip(self.labels, self.paths, strict=True):
+            images[label].append(path)
+        return images
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of images of each label."""
+        numbers = np.bincount(self.targets, minlength=len(self.classes))
+        return dict(zip(self.classes, numbers.tolist(), strict=True))
+
+    def take(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Self:
+        """Return the images at some positions, with all of the classes kept.
+
+        Parameters
+        ----------
+        indices : int or bool ndarray of shape (n,) or (n_images,)
+            Positions in `paths`, or a mask over them.
+        """
+        chosen = np.arange(len(self))[np.asarray(indices)] if len(indices) else np.arange(0)
+        part = type(self)(
+            paths=tuple(self.paths[i] for i in chosen),
+            classes=self.classes,
+            targets=self.targets[chosen],
+        )
+        if (known := self._cache.get("hashes")) is not None:
+            new_index = {int(old): new for new, old in enumerate(chosen)}
+            part._cache["hashes"] = ContentHashes(
+                digests=tuple(known.digests[i] for i in chosen),
+                errors=tuple(
+                    ImageError(
+                        index=new_index[error.index],
+                        source=error.source,
+                        code=error.code,
+                        message=error.message,
+                    )
+                    for error in known.errors
+                    if error.index in new_index
+                ),
+            )
+        return part
+
+    def with_classes(self, classes: Sequence[str]) -> Self:
+        """Return the same images with targets that count in `classes`, such as a model's.
+
+        Raises
+        ------
+        DataError
+            If an image has a label that is not among `classes`.
+        """
+        known = tuple(sorted(set(classes)))
+        unknown = [label for label, n in self.counts().items() if n and label not in known]
+        if unknown:
+            message = (
+                f"{_count(len(unknown), 'label')} of the data unknown to the model: "
+                f"{_some(unknown)}{did_you_mean(unknown[0], known)}; the model knows {_some(known)}"
+            )
+            raise DataError(message, source=unknown[0], code="unknown_label")
+        position = {label: i for i, label in enumerate(known)}
+        translated = np.array([position.get(label, 0) for label in self.classes], dtype=np.int64)
+        targets = translated[self.targets] if len(self) else self.targets
+        twin = type(self)(paths=self.paths, classes=known, targets=targets, ignored=self.ignored)
+        twin._cache.update(self._cache)
+        return twin
+
+    def check_for_training(self) -> tuple[str, ...]:
+        """Refuse what no classifier can be trained on; return what the user should know.
+
+        Returns
+        -------
+        tuple of str
+            Sentences about classes of one image and of few; empty if there is nothing to say.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than two classes with images.
+        """
+        counts = {label: n for label, n in self.counts().items() if n}
+        if not counts:
+            raise DataError("there are no images to train on", code="no_images")
+        if len(counts) == 1:
+            label, n = next(iter(counts.items()))
+            message = (
+                f"all {n:,} images have the label {label!r}; training needs two labels or more"
+                if n > 1
+                else f"there is one image, {self.paths[0]}; training needs two labels or more"
+            )
+            raise DataError(message, source=label, code="one_class")
+        notes = []
+        single = [label for label, n in counts.items() if n == 1]
+        few = [label for label, n in counts.items() if 1 < n < _FEW_IMAGES]
+        if single:
+            notes.append(
+                f"{_count(len(single), 'class has', 'classes have')} a single image, which is "
+                f"trained on and so cannot be validated: {_some(single)}"
+            )
+        if few:
+            notes.append(
+                f"{_count(len(few), 'class has', 'classes have')} fewer than {_FEW_IMAGES} images: "
+                f"{_some(few)}"
+            )
+        return tuple(notes)
+
+    def hashes(
+        self,
+        *,
+        n_threads: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelSign | None = None,
+    ) -> ContentHashes:
+        """Read every file once and return the digests of the contents.
+
+        The answer is kept, so later calls read nothing.
+
+        Parameters
+        ----------
+        n_threads : int
+            Threads that read; 0 means as many as the process may use. The answer is the same.
+        progress : ProgressCallback, optional
+            Told how many files were read, in the phase ``initialized``.
+        cancel : CancelToken, optional
+            Looked at every 50 ms.
+
+        Raises
+        ------
+        Cancelled
+            If `cancel` asked for it.
+        InvalidOption
+            If `n_threads` is negative.
+
+        Notes
+        -----
+        A file that is missing or unreadable is an error in the answer, not an exception. Memory
+        stays small: a large file is read in pieces.
+        """
+        if (known := self._cache.get("hashes")) is None:
+            known = hash_files(self.paths, n_threads, progress, cancel)
+            self._cache["hashes"] = known
+        return known
+
+    def duplicates(self) -> tuple[DuplicateGroup, ...]:
+        """Return the groups of files that are equal to the last byte, in the order of `paths`."""
+        return tuple(
+            DuplicateGroup(
+                digest=digest,
+                paths=tuple(self.paths[i] for i in group),
+                labels=tuple(self.classes[self.targets[i]] for i in group),
+            )
+            for digest, group in group_by_content(self.hashes().digests).items()
+            if len(group) > 1
+        )
+
+    def shared_with(self, other: DataSource) -> tuple[tuple[Path, Path], ...]:
+        """Return the pairs (here, in `other`) of files that are equal to the last byte."""
+        there = group_by_content(other.hashes().digests)
+        return tuple(
+            (path, other.paths[there[digest][0]])
+            for path, digest in zip(self.paths, self.hashes().digests, strict=True)
+            if digest in there
+        )
+
+    def split(self, strategy: SplitStrategy) -> Split:
+        """Hold out some of the images for validation.
+
+        Parameters
+        ----------
+        strategy : SplitStrategy
+            How many images, and the seed.
+
+        Returns
+        -------
+        Split
+            Both parts keep all classes of this source.
+
+        Raises
+        ------
+        InvalidOption
+            If `strategy` is no `SplitStrategy`.
+
+        Notes
+        -----
+        Each class gives in proportion to its size (largest remainders), and keeps at least one
+        image. The choice follows from the seed and the contents of the files: the order of the
+        listing, the names and the place of the folder do not matter. Byte-identical files stay
+        together, and in training if their labels differ. Unreadable files stay in training, where
+        they are reported; they do not count as images here.
+        """
+        if not isinstance(cast("object", strategy), SplitStrategy):
+            _refuse("strategy", f"{strategy!r}; allowed: a SplitStrategy")
+        digests = self.hashes().digests
+        n_read = sum(digest is not None for digest in digests)
+        count = strategy.validation_count(n_read)
+        mask = held_out(self.targets, digests, len(self.classes), count, strategy.seed)
+        train = self.take(~mask)
+        validation = self.take(mask) if mask.any() else None
+        conflicts = tuple(group for group in self.duplicates() if group.conflicting)
+        return Split(
+            train=train,
+            validation=validation,
+            conflicts=conflicts,
+            notes=_split_notes(strategy, n_read, count, validation, conflicts),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Images to train on and images held out; no byte-identical file is on both sides.
+
+    Attributes
+    ----------
+    train : DataSource
+        What is left to train on.
+    validation : DataSource or None
+        What is held out; ``None`` if nothing is.
+    conflicts : tuple of DuplicateGroup
+        Byte-identical files that go by several labels; all of them are in `train`.
+    notes : tuple of str
+        What the user should know about this split, in sentences; often empty.
+    """
+
+    train: DataSource
+    validation: DataSource | None
+    conflicts: tuple[DuplicateGroup, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        n_validation = len(self.validation) if self.validation is not None else 0
+        return f"<Split: {len(self.train):,} to train on, {n_validation:,} held out>"
+
+
+def _split_notes(
+    strategy: SplitStrategy,
+    n_read: int,
+    count: int,
+    validation: DataSource | None,
+    conflicts: Sequence[DuplicateGroup],
+) -> tuple[str, ...]:
+    notes = []
+    if validation is None and strategy.ratio is None and not count:
+        notes.append(
+            f"no validation set: {_count(n_read, 'image')}, and it takes 50 to hold some out"
+        )
+    elif validation is None and count:
+        notes.append("no validation set: no class has an image to spare")
+    elif validation is not None:
+        absent = [label for label, n in validation.counts().items() if not n]
+        if absent:
+            notes.append(
+                f"{_count(len(absent), 'class has', 'classes have')} no image in the validation "
+                f"set: {_some(absent)}"
+            )
+    if conflicts:
+        notes.append(
+            f"{_count(len(conflicts), 'image goes', 'images go')} by several labels "
+            f"(byte-identical files); the first: {conflicts[0]}"
+        )
+    return tuple(notes)
+
+
+def _path_key(path: Path) -> tuple[str, str]:
+    """Order paths alike on systems that compose accents and on those that take them apart."""
+    text = path.as_posix()
+    return unicodedata.normalize("NFC", text), text
+
+
+def _refuse(name: str, what: str) -> None:
+    message = f"{name}: {what}"
+    raise InvalidOption(message, source=name, code="invalid_argument")
+
+
+def _count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _classes(classes: Sequence[str]) -> str:
+    return f"{_count(len(classes), 'class', 'classes')} ({_some(classes)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name a few of `names`, and say how many there are besides."""
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more:,} more" if more > 0 else shown

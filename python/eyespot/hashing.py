@@ -1,0 +1,112 @@
+"""The contents of files as digests, read by several threads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from eyespot import _core
+from eyespot.errors import Cancelled, ImageError
+from eyespot.options import integer
+from eyespot.progress import Phase, ProgressCallback, ProgressReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["CancelSign", "ContentHashes", "hash_files"]
+
+_READ_WHOLE = 1 << 20  # files up to this many bytes are read in one piece
+_FILES_AT_A_TIME = 16
+_WAKE_S = 0.05  # how often the calling thread looks at progress, cancellation and Ctrl-C
+
+
+class CancelSign(Protocol):
+    """What may ask the work to stop; `eyespot.CancelToken` does."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentHashes:
+    """The contents of the files of a source, as digests.
+
+    Attributes
+    ----------
+    digests : tuple of str or None
+        SHA-256 of each file in lower-case hexadecimal, in the order of the source's paths;
+        ``None`` for a file that could not be read.
+    errors : tuple of ImageError
+        The files that could not be read, and why.
+    """
+
+    digests: tuple[str | None, ...]
+    errors: tuple[ImageError, ...]
+
+
+def hash_files(
+    paths: Sequence[Path],
+    n_threads: int,
+    progress: ProgressCallback | None,
+    cancel: CancelSign | None,
+) -> ContentHashes:
+    """Read each of `paths` once; see `DataSource.hashes`."""
+    n_threads = integer(n_threads, "n_threads", low=0) or _core.available_threads()
+    digests: list[str | None] = [None] * len(paths)
+    errors: list[ImageError] = []
+    starts = iter(range(0, len(paths), _FILES_AT_A_TIME))
+    lock, stop = threading.Lock(), threading.Event()
+    n_done = 0
+
+    def work() -> None:
+        nonlocal n_done
+        while not stop.is_set():
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            for i in range(start, min(start + _FILES_AT_A_TIME, len(paths))):
+                try:
+                    digests[i] = _hash_file(paths[i])
+                except (OSError, ValueError) as error:
+                    why = getattr(error, "strerror", None) or str(error)
+                    errors.append(ImageError(index=i, source=str(paths[i]), code="io", message=why))
+            with lock:
+                n_done += min(_FILES_AT_A_TIME, len(paths) - start)
+
+    reporter = ProgressReporter(progress, Phase.INITIALIZED, len(paths))
+    reporter.update(0)
+    n_workers = max(1, min(n_threads, -(-len(paths) // _FILES_AT_A_TIME)))
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="eyespot-hash") as pool:
+        futures = [pool.submit(work) for _ in range(n_workers)]
+        try:
+            while wait(futures, timeout=_WAKE_S, return_when=FIRST_EXCEPTION).not_done:
+                if cancel is not None and cancel.cancelled:
+                    raise Cancelled("cancelled while the files were read", code="cancelled")
+                if any(future.done() and future.exception() for future in futures):
+                    break
+                reporter.update(n_done)
+        finally:
+            stop.set()
+        for future in futures:
+            future.result()
+    reporter.update(len(paths))
+    return ContentHashes(
+        digests=tuple(digests), errors=tuple(sorted(errors, key=lambda error: error.index))
+    )
+
+
+def _hash_file(path: Path) -> str:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        raise OSError("a folder" if path.is_dir() else "not a regular file")
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size > _READ_WHOLE:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.sha256(file.readall()).hexdigest()

@@ -1,0 +1,111 @@
+"""Which images are held out for validation: a function of labels, contents and seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["group_by_content", "held_out"]
+
+
+def group_by_content(digests: Sequence[str | None]) -> dict[str, list[int]]:
+    """Return the positions of the files of each content; files that have no digest are left out."""
+    groups: dict[str, list[int]] = {}
+    for position, digest in enumerate(digests):
+        if digest is not None:
+            groups.setdefault(digest, []).append(position)
+    return groups
+
+
+def held_out(
+    targets: NDArray[np.int64],
+    digests: Sequence[str | None],
+    n_classes: int,
+    count: int,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Choose about `count` images to hold out, each class in proportion to its size.
+
+    Parameters
+    ----------
+    targets : int64 ndarray of shape (n_images,)
+        Class of each image, 0 to `n_classes` - 1.
+    digests : sequence of str or None
+        Digest of each file's content; an image without one is never held out.
+    n_classes : int
+        Number of classes.
+    count : int
+        How many images to hold out.
+    seed : int
+        Which choice of that size, 0 to 2**64 - 1.
+
+    Returns
+    -------
+    bool ndarray of shape (n_images,)
+        True for the images held out.
+
+    Notes
+    -----
+    Files of equal content move together. Each class gets its share of `count` by the method of
+    largest remainders; within a class the contents come in the order of a keyed hash, so neither
+    the order of the images nor their names matter. At least one content of each class stays
+    behind, and contents that occur under several labels always do. What a class cannot give
+    (because too few contents are left, or groups are larger than its share) others make up for in
+    the order of the hash. So the result has `count` images whenever single files can fill it.
+    """
+    own: list[list[tuple[bytes, list[int]]]] = [[] for _ in range(n_classes)]
+    key = b"eyespot.split" + seed.to_bytes(8, "little")
+    n_known = np.zeros(n_classes, dtype=np.int64)
+    for digest, group in group_by_content(digests).items():
+        classes = {int(targets[position]) for position in group}
+        for position in group:
+            n_known[targets[position]] += 1
+        if len(classes) == 1:
+            order = hashlib.sha256(key + digest.encode()).digest()
+            own[classes.pop()].append((order, group))
+
+    room = [max(sum(len(group) for _, group in groups) - 1, 0) for groups in own]
+    shares = _largest_remainders(n_known.tolist(), count)
+    chosen: list[int] = []
+    left_over: list[tuple[bytes, int, list[int]]] = []
+    for label, groups in enumerate(own):
+        share = min(shares[label], room[label])
+        for order, group in sorted(groups):
+            if len(group) <= share:
+                share -= len(group)
+                room[label] -= len(group)
+                chosen += group
+            else:
+                left_over.append((order, label, group))
+    missing = count - len(chosen)
+    for _, label, group in sorted(left_over):
+        if len(group) <= min(missing, room[label]):
+            missing -= len(group)
+            room[label] -= len(group)
+            chosen += group
+
+    mask = np.zeros(len(targets), dtype=np.bool_)
+    mask[chosen] = True
+    return mask
+
+
+def _largest_remainders(sizes: Iterable[int], count: int) -> list[int]:
+    """Divide `count` in proportion to `sizes`, in whole numbers that add up to it."""
+    sizes = list(sizes)
+    total = sum(sizes)
+    if total == 0:
+        return [0] * len(sizes)
+    shares = [count * size // total for size in sizes]
+    by_remainder = sorted(
+        range(len(sizes)), key=lambda i: (-(count * sizes[i] % total), -sizes[i], i)
+    )
+    for i in by_remainder[: count - sum(shares)]:
+        shares[i] += 1
+    return shares

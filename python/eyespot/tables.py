@@ -1,0 +1,186 @@
+"""From a CSV file or any data frame to (label, path) pairs."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from eyespot.errors import DataError, InvalidOption
+from eyespot.listing import Listing, as_path, check_some_exist, clean_label, did_you_mean, text
+
+__all__ = ["Table", "list_table"]
+
+# Spreadsheets write the separator of the reader's country.
+_DELIMITERS = (",", ";", "\t", "|")
+_OTHER_TABLES = {".feather", ".json", ".jsonl", ".ods", ".parquet", ".xls", ".xlsx"}
+
+
+@runtime_checkable
+class Table(Protocol):
+    """Whatever gives a column for a column's name: a data frame, a dict of lists."""
+
+    def __getitem__(self, name: str, /) -> Iterable[object]:
+        """Return the values of a column, in the order of the rows."""
+
+
+def list_table(
+    table: Table | str | os.PathLike[str],
+    path_column: str,
+    label_column: str,
+    base_dir: str | os.PathLike[str] | None,
+) -> Listing:
+    """List the rows of a table; a row without a path or a label is passed over, with the reason."""
+    path_column, label_column = text(path_column, "path_column"), text(label_column, "label_column")
+    base = None if base_dir is None else as_path(base_dir, "base_dir").expanduser()
+    paths: Sequence[object]
+    labels: Sequence[object]
+    if isinstance(table, (str, os.PathLike)):
+        file = as_path(table, "table").expanduser()
+        source, row_source = str(file), file
+        paths, labels = _read_csv(file, path_column, label_column)
+        base = file.parent if base is None else base
+        first_row = 2  # the header is line 1
+    else:
+        source, row_source = "the table", Path("table")
+        paths = _column(table, path_column)
+        labels = _column(table, label_column)
+        first_row = 0
+    if len(paths) != len(labels):
+        message = (
+            f"{source}: column {path_column!r} has {len(paths):,} rows but {label_column!r} has "
+            f"{len(labels):,}"
+        )
+        raise DataError(message, source=source, code="bad_table")
+
+    listing = Listing()
+    for row, (value, label) in enumerate(zip(paths, labels, strict=True), start=first_row):
+        if _is_missing(value):
+            listing.ignore(row_source, f"row {row} has no path")
+            continue
+        path = _locate(value, base, f"{source}, row {row}")
+        if _is_missing(label):
+            listing.ignore(path, f"row {row} of {source} has no label")
+        else:
+            name = os.fsdecode(label) if isinstance(label, bytes) else str(label)
+            listing.found.append((clean_label(name, f"{source}, row {row}"), path))
+    where = "the current folder" if base is None else str(base)
+    hint = f" (paths are taken from {where}; base_dir names another folder)"
+    check_some_exist(listing, source, hint)
+    return listing
+
+
+def _locate(value: object, base: Path | None, source: str) -> Path:
+    given = as_path(value, source)
+    path = given if base is None else base / given
+    # A table written on Windows: there a backslash parts folders, here it is part of a name.
+    if "\\" in str(given) and os.sep == "/" and not path.exists():
+        given = Path(str(given).replace("\\", "/"))
+        path = given if base is None else base / given
+    return path
+
+
+def _read_csv(file: Path, path_column: str, label_column: str) -> tuple[list[str], list[str]]:
+    if file.suffix.lower() in _OTHER_TABLES:
+        message = f"{file} is no CSV file; read it with pandas or polars and pass the data frame"
+        raise DataError(message, source=str(file), code="bad_table")
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            delimiter = _delimiter(file, header, path_column, label_column)
+            stream.seek(0)
+            return _read_columns(stream, delimiter, path_column, label_column)
+    except FileNotFoundError:
+        raise DataError(
+            f"{file}: there is no such file", source=str(file), code="not_found"
+        ) from None
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror or error}"
+        raise DataError(message, source=str(file), code="io") from error
+    except UnicodeDecodeError as error:
+        message = f"{file} is not UTF-8 text ({error.reason}); save it as CSV in UTF-8"
+        raise DataError(message, source=str(file), code="bad_table") from error
+    except csv.Error as error:
+        raise DataError(f"{file}: {error}", source=str(file), code="bad_table") from error
+
+
+def _header(line: str, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _delimiter(file: Path, line: str, path_column: str, label_column: str) -> str:
+    wanted = {path_column, label_column}
+    for delimiter in _DELIMITERS:
+        if wanted <= set(_header(line, delimiter)):
+            return delimiter
+    names = max((_header(line, delimiter) for delimiter in _DELIMITERS), key=len)
+    if not any(names):
+        raise DataError(f"{file} is empty", source=str(file), code="bad_table")
+    missing = next(name for name in (path_column, label_column) if name not in names)
+    raise _no_column(str(file), missing, names, "; the first line must name the columns")
+
+
+def _read_columns(
+    stream: Iterable[str], delimiter: str, path_column: str, label_column: str
+) -> tuple[list[str], list[str]]:
+    rows = csv.reader(stream, delimiter=delimiter)
+    names = [name.strip() for name in next(rows)]
+    at_path, at_label = names.index(path_column), names.index(label_column)
+    paths, labels = [], []
+    for row in rows:
+        if row:  # a blank line is no row
+            paths.append(row[at_path].strip() if at_path < len(row) else "")
+            labels.append(row[at_label].strip() if at_label < len(row) else "")
+    return paths, labels
+
+
+def _column(table: object, name: str) -> list[object]:
+    if isinstance(table, (bytes, Sequence)) or not isinstance(table, Table):
+        message = (
+            f"table is {type(table).__name__}; allowed: the path of a CSV file, a data frame, or "
+            "a dict of columns"
+        )
+        raise InvalidOption(message, source="table", code="invalid_argument")
+    names = _column_names(table)
+    if names is not None and name not in names:
+        raise _no_column("the table", name, names, "")
+    try:
+        column = table[name]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _no_column("the table", name, names or [], "") from error
+    to_list = getattr(column, "to_pylist", None)  # Arrow's own values are no Python values
+    return list(column if to_list is None else to_list())
+
+
+def _column_names(table: Table) -> list[str] | None:
+    if isinstance(table, Mapping):
+        return [str(name) for name in table]
+    dtype_names = getattr(getattr(table, "dtype", None), "names", None)  # a structured array
+    for names in (
+        getattr(table, "column_names", None),
+        dtype_names,
+        getattr(table, "columns", None),
+    ):
+        if names is not None:
+            return [str(name) for name in names]
+    return None
+
+
+def _no_column(source: str, name: str, names: Sequence[str], hint: str) -> DataError:
+    there = ", ".join(map(repr, names)) if names else "none that could be listed"
+    message = (
+        f"{source} has no column {name!r}; its columns are {there}{did_you_mean(name, names)}{hint}"
+    )
+    return DataError(message, source=source, code="no_such_column")
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether a cell is empty: None, NaN, pandas' NA, or blank text."""
+    if value is None or (isinstance(value, (str, bytes)) and not value.strip()):
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas' NA has no truth value
+        return True
