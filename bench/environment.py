@@ -1,0 +1,99 @@
+"""What a measurement depends on: the machine, its load, the versions, the variables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+MAX_LOAD = 0.5
+# A shell may export the first two; they make OpenBLAS take slow kernels, ours and the peers' alike.
+UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "EYESPOT_SIMD")
+
+
+def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a measured process: nothing of the caller's but the basics."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return kept | {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"} | (extra or {})
+
+
+def load() -> float:
+    return os.getloadavg()[0]
+
+
+def describe() -> dict[str, Any]:
+    """Return what to print before a run and keep with its result."""
+    return {
+        "cpu": cpu_name(),
+        "cpus": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
+        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not shown",
+        "load_1_min": round(load(), 2),
+        "system": f"{platform.system()} {platform.machine()} {distribution()}".strip(),
+        "python": platform.python_version(),
+        "versions": {
+            name: version(name) for name in ("eyespot", "numpy", "onnxruntime", "scikit-learn")
+        },
+        "simd_target": simd_target(),
+        "commit": git("rev-parse", "--short=12", "HEAD"),
+        "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "variables": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.endswith("_NUM_THREADS") or name.startswith(("OPENBLAS_", "MKL_", "OMP_"))
+        },
+        "variables_unset_for_peers": list(UNSET),
+    }
+
+
+def cpu_name() -> str:
+    for line in read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def distribution() -> str:
+    for line in read("/etc/os-release").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return ""
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def simd_target() -> str:
+    try:
+        from eyespot import _core
+
+        return str(_core.simd_target())
+    except ImportError:
+        return "eyespot is not installed"
+
+
+def git(*arguments: str) -> str:
+    run = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return run.stdout.strip() if run.returncode == 0 else "unknown"

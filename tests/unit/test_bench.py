@@ -1,0 +1,102 @@
+"""The benchmark harness, on peers that sleep for a known time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import environment, harness
+
+PEER = """
+import os, time
+REQUIREMENTS = None
+class Peer:
+    def __init__(self, options):
+        self.seconds = options["seconds"] * {factor}
+        self.variables = dict(os.environ)
+    def run(self):
+        time.sleep(self.seconds)
+        return {{"phase_s": self.seconds}}
+    def outputs(self):
+        import numpy as np
+        blas = "OPENBLAS_CORETYPE" in self.variables
+        return {{"sum": np.array([{value}]), "blas": np.array(blas)}}
+"""
+
+
+class Sleepers:
+    peers = ("eyespot", "slow")
+    fresh_process = False
+
+    def compare(self, case, outputs):
+        sums = {peer: float(arrays["sum"][0]) for peer, arrays in outputs.items()}
+        assert len(set(sums.values())) == 1, f"the peers disagree: {sums}"
+        assert not any(arrays["blas"] for arrays in outputs.values())
+        return {"sum": sums["eyespot"]}
+
+
+@pytest.fixture
+def peers(tmp_path, monkeypatch):
+    (tmp_path / "nap_eyespot.py").write_text(PEER.format(factor=1, value=7))
+    (tmp_path / "nap_slow.py").write_text(PEER.format(factor=3, value=7))
+    (tmp_path / "nap_wrong.py").write_text(PEER.format(factor=1, value=8))
+    (tmp_path / "nap_broken.py").write_text(PEER.format(factor="'x'", value=8))
+    monkeypatch.setattr(harness, "PEERS", tmp_path)
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+
+
+CASE = harness.Case(name="short", options={"seconds": 0.05}, units=10)
+
+
+def measure(names, **changes):
+    settings = {"peers": names, "threads": 1, "repeat": 3, "pin": True} | changes
+    return harness.measure("nap", Sleepers(), CASE, **settings)
+
+
+@pytest.mark.usefixtures("peers")
+def test_a_peer_that_takes_three_times_as_long_has_a_ratio_of_three():
+    result = measure(["eyespot", "slow"])
+    assert result["ratios"]["slow"]["median"] == pytest.approx(3, rel=0.3)
+    assert result["peers"]["eyespot"]["units_per_second"] == pytest.approx(200, rel=0.3)
+    assert len(result["peers"]["slow"]["seconds"]) == 3
+    assert result["peers"]["slow"]["median_facts"]["phase_s"] == pytest.approx(0.15)
+    assert result["peers"]["slow"]["peak_rss_mib"] > 1
+    assert json.loads(json.dumps(result)) == result
+    assert "slow" in harness.table(result)
+
+
+@pytest.mark.usefixtures("peers")
+def test_a_new_process_a_run_gives_the_same_figures(monkeypatch):
+    monkeypatch.setattr(Sleepers, "fresh_process", True)
+    assert measure(["eyespot", "slow"])["ratios"]["slow"]["median"] == pytest.approx(3, rel=0.3)
+
+
+@pytest.mark.usefixtures("peers")
+def test_nothing_is_timed_when_the_outputs_differ():
+    with pytest.raises(AssertionError, match="disagree"):
+        measure(["eyespot", "wrong"])
+
+
+@pytest.mark.usefixtures("peers")
+def test_an_error_in_a_peer_is_shown_with_its_traceback():
+    with pytest.raises(harness.PeerFailed, match=r"nap_broken(.|\n)*TypeError"):
+        measure(["eyespot", "broken"])
+
+
+def test_a_measured_process_gets_no_variable_that_steers_blas(monkeypatch):
+    for name in (*environment.UNSET, "OMP_NUM_THREADS", "PYTHONPATH"):
+        monkeypatch.setenv(name, "1")
+    assert not environment.clean_environment().keys() & {*environment.UNSET, "OMP_NUM_THREADS"}
+    assert environment.clean_environment({"OMP_NUM_THREADS": "2"})["OMP_NUM_THREADS"] == "2"
+
+
+def test_the_description_of_the_machine_names_what_matters_and_no_path():
+    facts = environment.describe()
+    assert facts["cpus"] >= 1
+    assert facts["memory_gib"] > 0
+    assert str(Path(__file__).parents[2]) + os.sep not in json.dumps(facts)
+    assert np.isfinite(facts["load_1_min"])
