@@ -4,11 +4,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 #include <utility>
 
 #include "bindings.hpp"
+#include "convert.hpp"
 #include "eyespot/codec.hpp"
 
 namespace eyespot::bindings {
@@ -17,32 +17,14 @@ namespace py = pybind11;
 
 namespace {
 
-/// Holds the bytes of a Python object for the length of a call; the GIL may be released meanwhile.
-class HeldBytes {
- public:
-  explicit HeldBytes(const py::buffer& data) {
-    if (PyObject_GetBuffer(data.ptr(), &view_, PyBUF_SIMPLE) != 0) throw py::error_already_set();
-  }
-  HeldBytes(const HeldBytes&) = delete;
-  HeldBytes& operator=(const HeldBytes&) = delete;
-  ~HeldBytes() { PyBuffer_Release(&view_); }
-
-  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
-    return {static_cast<const std::uint8_t*>(view_.buf), static_cast<std::size_t>(view_.len)};
-  }
-
- private:
-  Py_buffer view_{};
-};
-
 /// An array that owns the image's pixels.
 py::array_t<std::uint8_t> to_array(Image image) {
   auto owner = std::make_unique<Image>(std::move(image));
   const MutableImageView view = owner->mutable_view();
-  const py::capsule base(owner.release(),
-                         [](void* held) { delete static_cast<Image*>(held); });  // NOLINT
-  return {std::array<std::size_t, 3>{view.size.height, view.size.width, view.channels}, view.data,
-          base};
+  const py::capsule base(owner.release(), [](void* held) { delete static_cast<Image*>(held); });
+  return py::array_t<std::uint8_t>(
+      std::array<std::size_t, 3>{view.size.height, view.size.width, view.channels}, view.data,
+      base);
 }
 
 }  // namespace
@@ -72,33 +54,34 @@ void bind_codec(py::module_& module) {
   module.def(
       "sniff",
       [](const py::buffer& data) {
-        const HeldBytes held(data);
+        const ByteBuffer held(data);
         return std::string(image_format_name(sniff(held.bytes())));
       },
       py::arg("data"), py::pos_only());
   module.def(
       "probe",
-      [](const py::buffer& data, const std::string& source) {
-        const HeldBytes held(data);
+      [](const py::buffer& data, const py::str& source) {
+        const ByteBuffer held(data);
+        const std::string name = from_text(source);
         const py::gil_scoped_release release;
-        return probe(held.bytes(), source);
+        return probe(held.bytes(), name);
       },
       py::arg("data"), py::pos_only(), py::arg("source") = "");
   module.def(
       "decode",
       [](const py::buffer& data, std::uint64_t max_pixels, std::uint64_t max_bytes,
-         std::array<std::uint8_t, 3> background, bool apply_orientation,
-         const std::string& source) {
-        const HeldBytes held(data);
+         std::array<std::uint8_t, 3> background, bool apply_orientation, const py::str& source) {
+        const ByteBuffer held(data);
         const DecodeOptions options{
             .limits = {.max_pixels = max_pixels, .max_bytes = max_bytes},
             .background = background,
             .apply_orientation = apply_orientation,
         };
+        const std::string name = from_text(source);
         Image image;
         {
           const py::gil_scoped_release release;
-          image = decode(held.bytes(), options, source);
+          image = decode(held.bytes(), options, name);
         }
         return to_array(std::move(image));
       },

@@ -1,3 +1,7 @@
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
 __version__: str
 
 # pixels: what a model sees
@@ -31,3 +35,42 @@ class CancelToken:
     def cancel(self) -> None: ...
     @property
     def cancelled(self) -> bool: ...
+
+# codec
+MAX_PIXELS: int
+MAX_BYTES: int
+
+class ImageInfo:
+    @property
+    def format(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def stored_width(self) -> int: ...
+    @property
+    def stored_height(self) -> int: ...
+    @property
+    def orientation(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def bit_depth(self) -> int: ...
+    @property
+    def has_alpha(self) -> bool: ...
+    @property
+    def animated(self) -> bool: ...
+
+def sniff(data: Buffer, /) -> str: ...
+def probe(data: Buffer, /, source: str = "") -> ImageInfo: ...
+def decode(
+    data: Buffer,
+    /,
+    *,
+    max_pixels: int = ...,
+    max_bytes: int = ...,
+    background: tuple[int, int, int] = (255, 255, 255),
+    apply_orientation: bool = True,
+    source: str = "",
+) -> NDArray[np.uint8]: ...
