@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AssumptionWarning",
     "Cancelled",
     "CheckpointError",
     "ConvergenceWarning",
@@ -79,6 +80,10 @@ class ExportError(EyespotError):
 
 class Cancelled(EyespotError):  # noqa: N818 - the name says what it is
     """The caller asked the work to stop."""
+
+
+class AssumptionWarning(UserWarning):
+    """A model does not say what it wants to see, and something had to be assumed."""
 
 
 class ConvergenceWarning(UserWarning):
