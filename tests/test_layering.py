@@ -55,6 +55,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "hashing": 2,
     "images": 2,
     "listing": 2,
+    "rendering": 2,
     "splitting": 2,
     "loader": 3,
     "backbones": 3,
