@@ -72,7 +72,7 @@ struct DecodeLimits {
   std::uint64_t max_pixels = 89'478'485;
   /// Most bytes that decoding one image may hold at a time: pixels plus the codec's own working
   /// buffers (a progressive JPEG keeps all its coefficients).
-  std::uint64_t max_bytes = std::uint64_t{1} << 30;
+  std::uint64_t max_bytes = std::uint64_t{1} << 30U;
 };
 
 /// The pixel region and scale that the caller is going to use, in stored (unrotated) coordinates.
@@ -153,10 +153,11 @@ class RowSink {
 /// Pillow do for colour. Alpha is composited on request.background, rounded to nearest.
 ///
 /// Truncation. A file that ends before its image does is corrupt_image, whatever part was asked
-/// for: what lies below the region is not decoded, but the end of the image must be there (JPEG:
-/// an EOI marker; PNG: the IEND chunk; WebP: the length in the RIFF header). Damage below the
-/// region is not seen. Data errors that JPEG decoders patch up (a bad Huffman code, a wrong restart
-/// marker) are tolerated, as in Pillow; running out of data is not.
+/// for. What lies below the region is not decoded when the end of the image can be seen to be there
+/// (JPEG: an EOI marker; PNG: the IEND chunk; WebP: the length in the RIFF header); otherwise it is
+/// decoded after all, and passes if every pixel is there (a JPEG or PNG without its end marker, as
+/// in Pillow). Damage below the region goes unseen. Data errors that JPEG decoders patch up (a bad
+/// Huffman code, a wrong restart marker) are tolerated, as in Pillow; running out of data is not.
 ///
 /// Memory. max_pixels is checked against the stored size; max_bytes against what the codec will
 /// hold: the coefficients of a JPEG with several scans, the canvas of a WebP or of an interlaced

@@ -10,19 +10,19 @@ namespace eyespot::codec {
 using Bytes = std::span<const std::uint8_t>;
 
 [[nodiscard]] inline std::uint32_t read_be16(Bytes bytes, std::size_t at) noexcept {
-  return (std::uint32_t{bytes[at]} << 8) | bytes[at + 1];
+  return (std::uint32_t{bytes[at]} << 8U) | bytes[at + 1];
 }
 
 [[nodiscard]] inline std::uint32_t read_be32(Bytes bytes, std::size_t at) noexcept {
-  return (read_be16(bytes, at) << 16) | read_be16(bytes, at + 2);
+  return (read_be16(bytes, at) << 16U) | read_be16(bytes, at + 2);
 }
 
 [[nodiscard]] inline std::uint32_t read_le16(Bytes bytes, std::size_t at) noexcept {
-  return (std::uint32_t{bytes[at + 1]} << 8) | bytes[at];
+  return (std::uint32_t{bytes[at + 1]} << 8U) | bytes[at];
 }
 
 [[nodiscard]] inline std::uint32_t read_le32(Bytes bytes, std::size_t at) noexcept {
-  return (read_le16(bytes, at + 2) << 16) | read_le16(bytes, at);
+  return (read_le16(bytes, at + 2) << 16U) | read_le16(bytes, at);
 }
 
 /// True when `count` bytes lie at `at`; no sum that could wrap.

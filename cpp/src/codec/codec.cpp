@@ -77,7 +77,7 @@ void composite_row(const std::uint8_t* rgba, std::uint32_t width,
     const std::uint32_t alpha = rgba[3];
     for (std::size_t c = 0; c < 3; ++c) {
       const std::uint32_t sum = rgba[c] * alpha + background[c] * (255 - alpha) + 128;
-      rgb[c] = static_cast<std::uint8_t>((sum + (sum >> 8)) >> 8);
+      rgb[c] = static_cast<std::uint8_t>((sum + (sum >> 8U)) >> 8U);
     }
   }
 }
@@ -94,7 +94,8 @@ class ImageSink final : public RowSink {
     const bool turned = swaps_axes(orientation_);
     image_ = Image(turned ? Size{.width = stored_.height, .height = stored_.width} : stored_);
     out_ = image_.mutable_view();
-    if (turned) strip_.resize(checked_mul(stored_.width, kStripRows * 3, "orientation strip"));
+    if (turned)
+      strip_.resize(checked_mul(stored_.width, std::size_t{kStripRows} * 3, "orientation strip"));
   }
 
   void row(std::size_t /*plane*/, std::uint32_t y, const std::uint8_t* samples) override {

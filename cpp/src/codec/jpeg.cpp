@@ -23,7 +23,7 @@ namespace eyespot::codec {
 namespace {
 
 constexpr int kMaxScans = 500;  // as libjpeg-turbo's own fuzzers; real files have about ten
-constexpr std::size_t kBatchBytes = std::size_t{128} << 10;
+constexpr std::size_t kBatchBytes = std::size_t{128} << 10U;
 constexpr std::uint32_t kMaxBatchRows = 64;
 // Fancy upsampling looks at one neighbour of a chroma sample; a cropped decode has none at its
 // sides. Two chroma samples are four pixels.
@@ -111,7 +111,7 @@ void cmyk_row_to_rgb(const std::uint8_t* cmyk, std::uint32_t width, std::uint8_t
     for (std::size_t c = 0; c < 3; ++c) {
       // Pillow's arithmetic: key minus the rounded share of ink.
       const std::uint32_t ink = (255U - cmyk[c]) * key + 128;
-      rgb[c] = static_cast<std::uint8_t>(key - ((ink + (ink >> 8)) >> 8));
+      rgb[c] = static_cast<std::uint8_t>(key - ((ink + (ink >> 8U)) >> 8U));
     }
   }
 }
@@ -280,22 +280,22 @@ class JpegDecoder {
     run([this] { (void)jpeg_start_decompress(&cinfo_); });
   }
 
-  /// After the last row that is needed: the file must hold the rest of its image.
-  void finish(std::uint32_t end) {
-    if (end >= cinfo_.output_height) {
-      run([this] { (void)jpeg_finish_decompress(&cinfo_); });
-      return;
-    }
-    if (jpeg_has_multiple_scans(&cinfo_) != 0) return;  // all of them have been read
+  /// True when the rest of the image can be taken to be there without decoding it.
+  [[nodiscard]] bool rest_is_there() noexcept {
+    if (jpeg_has_multiple_scans(&cinfo_) != 0) return true;  // all of them have been read
     // Inside entropy-coded data 0xFF is followed by 0 or a restart marker, so this is a real EOI.
     // The decoder may have read it already: two bytes back.
     const std::size_t used = job_.bytes.size() - source_.bytes_in_buffer;
     const Bytes rest = job_.bytes.subspan(used < 2 ? 0 : used - 2);
     constexpr std::array<std::uint8_t, 2> kEoi{0xFF, 0xD9};
-    if (std::ranges::find_end(rest, kEoi).empty()) {
-      error_.cause = ErrorManager::Cause::truncated;
-      fail_library();
-    }
+    return !std::ranges::find_end(rest, kEoi).empty();
+  }
+
+  /// After the last row of the image. What follows the image data must make sense, but may be
+  /// missing: all pixels are there.
+  void finish() {
+    if (guarded([this] { (void)jpeg_finish_decompress(&cinfo_); })) return;
+    if (error_.cause != ErrorManager::Cause::truncated) fail_library();
   }
 
   void deliver_rows(const RowStream& stream) {
@@ -330,7 +330,12 @@ class JpegDecoder {
         job_.sink.row(0, y, row);
       }
     }
-    finish(region.y + region.height);
+    const JDIMENSION below = cinfo_.output_height - cinfo_.output_scanline;
+    if (below > 0) {
+      if (rest_is_there()) return;
+      run([this, below] { (void)jpeg_skip_scanlines(&cinfo_, below); });
+    }
+    finish();
   }
 
   void read_rows(JSAMPARRAY rows, std::uint32_t count) {
@@ -376,7 +381,8 @@ class JpegDecoder {
 
     job_.sink.begin(stream);
     const std::uint32_t end = stream.delivered.y + stream.delivered.height;
-    for (std::uint32_t top = 0; top < end; top += mcu_height()) {
+    for (std::uint32_t top = 0; top < cinfo_.output_height; top += mcu_height()) {
+      if (top >= end && rest_is_there()) return;
       run([this, planes = image.data(), lines = mcu_height()] {
         if (jpeg_read_raw_data(&cinfo_, planes, lines) == 0) on_empty(&cinfo_);
       });
@@ -391,7 +397,7 @@ class JpegDecoder {
         }
       }
     }
-    finish(end);
+    finish();
   }
 
   /// Widens the delivered part to whole samples of every plane.

@@ -167,7 +167,7 @@ ImageInfo probe_png(Bytes bytes, std::string_view source) {
     fail(ErrorCode::corrupt_image, source,
          "PNG of " + std::to_string(size.width) + " x " + std::to_string(size.height) + " px");
   }
-  const bool alpha_stored = (chunks.colour_type & 4) != 0;
+  const bool alpha_stored = (chunks.colour_type & 4U) != 0;
   return {.format = ImageFormat::png,
           .stored_size = size,
           .orientation = chunks.orientation,

@@ -13,7 +13,7 @@ constexpr std::uint32_t kMaxChunk = 0x7FFFFFFF;
 
 constexpr std::uint32_t four(const char (&name)[5]) noexcept {
   std::uint32_t value = 0;
-  for (std::size_t i = 0; i < 4; ++i) value = (value << 8) | static_cast<std::uint8_t>(name[i]);
+  for (std::size_t i = 0; i < 4; ++i) value = (value << 8U) | static_cast<std::uint8_t>(name[i]);
   return value;
 }
 constexpr std::uint32_t kIhdr = four("IHDR");
@@ -22,12 +22,13 @@ constexpr std::uint32_t kTrns = four("tRNS");
 constexpr std::uint32_t kIdat = four("IDAT");
 constexpr std::uint32_t kIend = four("IEND");
 constexpr std::uint32_t kExif = four("eXIf");
+constexpr std::uint32_t kCgbi = four("CgBI");
 constexpr std::uint32_t kActl = four("acTL");
 constexpr std::uint32_t kAncillaryBit = 0x20000000;
 
 bool is_chunk_name(std::uint32_t type) noexcept {
   for (unsigned shift = 0; shift < 32; shift += 8) {
-    const std::uint32_t letter = (type >> shift) & 0xDF;
+    const std::uint32_t letter = (type >> shift) & 0xDFU;
     if (letter < 'A' || letter > 'Z') return false;
   }
   return true;
@@ -35,7 +36,9 @@ bool is_chunk_name(std::uint32_t type) noexcept {
 
 std::string chunk_name(std::uint32_t type) {
   std::string name;
-  for (int shift = 24; shift >= 0; shift -= 8) name += static_cast<char>((type >> shift) & 0xFF);
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) {
+    name += static_cast<char>((type >> shift) & 0xFFU);
+  }
   return name;
 }
 
@@ -55,6 +58,10 @@ void read_header(Bytes bytes, PngChunks& chunks, std::string_view source) {
   constexpr std::size_t kHeaderBytes = 13;
   if (!has(bytes, kSignatureBytes, kChunkOverhead + kHeaderBytes)) {
     fail(ErrorCode::corrupt_image, source, "PNG ends inside its header");
+  }
+  if (read_be32(bytes, 12) == kCgbi) {
+    fail(ErrorCode::unsupported_format, source,
+         "PNG rewritten by Apple's tools (CgBI); it is not readable as a PNG");
   }
   if (read_be32(bytes, 8) != kHeaderBytes || read_be32(bytes, 12) != kIhdr) {
     fail(ErrorCode::corrupt_image, source, "PNG does not start with an IHDR chunk of 13 bytes");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "exif.hpp"
@@ -109,8 +110,8 @@ Pixels decode_part(const WebPData& fragment, const Rect& frame, const Rect& want
   }
   const VP8StatusCode features = WebPGetFeatures(fragment.bytes, fragment.size, &config.input);
   if (features != VP8_STATUS_OK) fail_status(features, job.source);
-  if (static_cast<std::uint32_t>(config.input.width) != frame.width ||
-      static_cast<std::uint32_t>(config.input.height) != frame.height) {
+  if (std::cmp_not_equal(config.input.width, frame.width) ||
+      std::cmp_not_equal(config.input.height, frame.height)) {
     fail(ErrorCode::corrupt_image, job.source, "WebP frame is not of the size its container says");
   }
 
