@@ -1,0 +1,120 @@
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels.hpp"
+
+// The kernels in plain C++: what EYESPOT_SIMD=scalar runs, and the oracle of the SIMD ones. Written
+// for the reader.
+namespace eyespot::detail {
+namespace {
+
+std::int16_t wide(std::uint8_t level) { return static_cast<std::int16_t>(level << kFractionBits); }
+
+int product(std::int16_t a, std::int16_t b) { return (a * b + (1 << 14)) >> 15; }
+
+std::int16_t add(std::int16_t a, int b) { return static_cast<std::int16_t>(a + b); }
+
+void accumulate(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc) {
+  for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(wide(row[i]), weight));
+}
+
+void accumulate2(const std::uint8_t* row, std::size_t n, std::int16_t weight0, std::int16_t* acc0,
+                 std::int16_t weight1, std::int16_t* acc1) {
+  accumulate(row, n, weight0, acc0);
+  accumulate(row, n, weight1, acc1);
+}
+
+void widen(const std::uint8_t* row, std::size_t n, std::int16_t* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = wide(row[i]);
+}
+
+void transpose(const std::int16_t* rows, std::size_t stride, std::size_t begin, std::size_t end,
+               std::int16_t* columns) {
+  for (std::size_t c = begin; c < end; ++c) {
+    for (std::size_t r = 0; r < kBlockRows; ++r) columns[c * kBlockRows + r] = rows[r * stride + c];
+  }
+}
+
+void horizontal(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
+                const std::uint32_t* count, const std::int16_t* values, std::size_t stride,
+                std::size_t begin, std::size_t end, std::int16_t* out) {
+  for (std::size_t i = begin; i < end; ++i) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      std::int16_t* target = out + (i * channels + c) * kBlockRows;
+      std::fill(target, target + kBlockRows, std::int16_t{0});
+      for (std::size_t k = 0; k < count[i]; ++k) {
+        const std::int16_t* column = columns + ((first[i] + k) * channels + c) * kBlockRows;
+        const std::int16_t weight = values[i * stride + k];
+        for (std::size_t r = 0; r < kBlockRows; ++r) {
+          target[r] = add(target[r], product(column[r], weight));
+        }
+      }
+    }
+  }
+}
+
+void ycc_to_rgb(const std::int16_t* y, const std::int16_t* cb, const std::int16_t* cr,
+                std::size_t n, std::int16_t* rgb) {
+  constexpr int kCenter = 128 << kFractionBits;
+  for (std::size_t x = 0; x < n; ++x) {
+    for (std::size_t r = 0; r < kBlockRows; ++r) {
+      const std::size_t i = x * kBlockRows + r;
+      const std::int16_t blue = add(cb[i], -kCenter);
+      const std::int16_t red = add(cr[i], -kCenter);
+      std::int16_t* out = rgb + 3 * x * kBlockRows + r;
+      out[0] = add(y[i], red + product(red, kRedFromCr));
+      out[kBlockRows] = add(y[i], -product(blue, kGreenFromCb) - product(red, kGreenFromCr));
+      out[2 * kBlockRows] = add(y[i], blue + product(blue, kBlueFromCb));
+    }
+  }
+}
+
+void grey_to_rgb(const std::int16_t* grey, std::size_t n, std::int16_t* rgb) {
+  for (std::size_t x = 0; x < n; ++x) {
+    for (std::size_t c = 0; c < 3; ++c) {
+      std::copy_n(grey + x * kBlockRows, kBlockRows, rgb + (3 * x + c) * kBlockRows);
+    }
+  }
+}
+
+void store_rows(const std::int16_t* columns, std::size_t n_columns, std::size_t n_rows,
+                std::uint8_t* out, std::size_t out_stride) {
+  constexpr int kHalf = 1 << (kFractionBits - 1);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t c = 0; c < n_columns; ++c) {
+      const int level = (columns[c * kBlockRows + r] + kHalf) >> kFractionBits;
+      out[r * out_stride + c] = static_cast<std::uint8_t>(std::clamp(level, 0, 255));
+    }
+  }
+}
+
+void split_rgb(const std::uint8_t* rgb, std::size_t n, std::uint8_t* red, std::uint8_t* green,
+               std::uint8_t* blue) {
+  for (std::size_t i = 0; i < n; ++i) {
+    red[i] = rgb[3 * i];
+    green[i] = rgb[3 * i + 1];
+    blue[i] = rgb[3 * i + 2];
+  }
+}
+
+void to_float(const std::uint8_t* in, std::size_t n, float factor, float offset, float* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<float>(in[i]) * factor + offset;
+}
+
+void to_float3(const std::uint8_t* in, std::size_t n, const float* factor, const float* offset,
+               float* out) {
+  for (std::size_t i = 0; i < 3 * n; ++i) {
+    out[i] = static_cast<float>(in[i]) * factor[i % 3] + offset[i % 3];
+  }
+}
+
+}  // namespace
+
+const Kernels& scalar_kernels() {
+  static constexpr Kernels kSet{accumulate,  accumulate2, widen,     transpose, horizontal, ycc_to_rgb,
+                                grey_to_rgb, store_rows,  split_rgb, to_float,  to_float3};
+  return kSet;
+}
+
+}  // namespace eyespot::detail

@@ -1,0 +1,121 @@
+#include "stream_resizer.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace eyespot::detail {
+
+void StreamResizer::begin(const AxisSpec& x, const AxisSpec& y, std::size_t channels,
+                          const Kernels& kernels) {
+  if (!(x == x_)) compute_weights(x, x_weights_);
+  x_ = x;
+  if (!(y == y_)) compute_weights(y, y_weights_);
+  y_ = y;
+  kernels_ = &kernels;
+  channels_ = channels;
+  horizontal_first_ = y.resample == Resample::bicubic || y.length < y.out_size;
+
+  const std::size_t in_width = x.in_size * channels;
+  const std::size_t out_width = x.out_size * channels;
+  sum_width_ = horizontal_first_ ? out_width : in_width;
+  sum_stride_ = padded(sum_width_);
+  // Windows of a shrinking triangle overlap by few rows, so the rows in work lie in two blocks.
+  sum_slots_ = horizontal_first_ ? block_count() * kBlockRows
+                                 : std::min(block_count(), std::size_t{2}) * kBlockRows;
+  sums_.reserve(sum_slots_ * sum_stride_);
+  oldest_ = 0;
+  started_ = 0;
+
+  staged_count_ = 0;
+  staged_stride_ = padded(in_width);
+  if (horizontal_first_) {
+    staged_.reserve(kBlockRows * staged_stride_);
+    narrow_.reserve(kBlockRows * padded(out_width));
+  }
+  columns_.reserve(kBlockRows * padded(std::max(in_width, out_width)));
+  block_size_ = kBlockRows * padded(out_width);
+  blocks_.reserve(block_count() * block_size_);
+  blocks_done_ = 0;
+}
+
+void StreamResizer::row(std::uint32_t y, const std::uint8_t* samples) {
+  if (y < first_row() || y > last_row()) return;
+  if (!horizontal_first_) {
+    vertical(y, samples);
+    return;
+  }
+  kernels_->widen(samples, x_.in_size * channels_,
+                  staged_.data() + staged_count_ * staged_stride_);
+  staged_rows_[staged_count_++] = y;
+  if (staged_count_ == kBlockRows || y == last_row()) flush_staged();
+}
+
+// The staged rows through the horizontal pass, rounded and clamped, then on to the vertical pass.
+void StreamResizer::flush_staged() {
+  const std::size_t out_width = x_.out_size * channels_;
+  // The last columns_ use is over when a block is finished, so blocks_ may serve as scratch only
+  // for blocks that are still to come; block_count() >= 1 and the current one is one of them.
+  std::int16_t* scratch = blocks_.data() + blocks_done_ * block_size_;
+  horizontal(staged_.data(), staged_stride_, scratch);
+  kernels_->store_rows(scratch, out_width, staged_count_, narrow_.data(), padded(out_width));
+  const std::size_t count = staged_count_;
+  staged_count_ = 0;
+  for (std::size_t r = 0; r < count; ++r) {
+    vertical(staged_rows_[r], narrow_.data() + r * padded(out_width));
+  }
+}
+
+void StreamResizer::vertical(std::uint32_t y, const std::uint8_t* samples) {
+  const std::size_t n_targets = y_weights_.size();
+  for (; started_ < n_targets && y_weights_.first[started_] <= y; ++started_) {
+    std::memset(sum(started_), 0, sum_stride_ * sizeof(std::int16_t));
+  }
+  const auto weight = [&](std::size_t target) {
+    return y_weights_.values[target * y_weights_.stride + (y - y_weights_.first[target])];
+  };
+  std::size_t target = oldest_;
+  for (; target + 1 < started_; target += 2) {
+    kernels_->accumulate2(samples, sum_width_, weight(target), sum(target), weight(target + 1),
+                          sum(target + 1));
+  }
+  if (target < started_) {
+    kernels_->accumulate(samples, sum_width_, weight(target), sum(target));
+  }
+  while (oldest_ < started_ && y_weights_.last(oldest_) == y) {
+    ++oldest_;
+    if (oldest_ % kBlockRows == 0 || oldest_ == n_targets) finish_block(blocks_done_);
+  }
+}
+
+void StreamResizer::finish_block(std::size_t b) {
+  const std::int16_t* rows = sum(b * kBlockRows);
+  std::int16_t* out = blocks_.data() + b * block_size_;
+  if (horizontal_first_) {
+    kernels_->transpose(rows, sum_stride_, 0, (sum_width_ + 7) / 8 * 8, out);
+  } else {
+    horizontal(rows, sum_stride_, out);
+  }
+  ++blocks_done_;
+}
+
+// Transposes just ahead of the targets that need the columns, so that they are still in the L1
+// cache when they are weighed.
+void StreamResizer::horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out) {
+  constexpr std::size_t kChunk = 16;
+  const std::size_t n_targets = x_weights_.size();
+  std::size_t ready = x_weights_.first[0] * channels_ / 8 * 8;
+  for (std::size_t begin = 0; begin < n_targets; begin += kChunk) {
+    const std::size_t end = std::min(begin + kChunk, n_targets);
+    const std::size_t needed = (x_weights_.last(end - 1) + 1) * channels_;
+    const std::size_t until = std::max(ready, (needed + 7) / 8 * 8);
+    kernels_->transpose(rows, stride, ready, until, columns_.data());
+    ready = until;
+    kernels_->horizontal(columns_.data(), channels_, x_weights_.first.data(),
+                         x_weights_.count.data(), x_weights_.values.data(), x_weights_.stride,
+                         begin, end, out);
+  }
+}
+
+}  // namespace eyespot::detail

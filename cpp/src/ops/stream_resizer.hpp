@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "aligned.hpp"
+#include "kernels.hpp"
+#include "weights.hpp"
+
+namespace eyespot::detail {
+
+/// Resizes one plane (of 1 to 4 interleaved channels) while its rows arrive, top to bottom. What it
+/// holds grows with the widths, never with the number of source rows.
+///
+/// Result: blocks of 16 target rows, transposed. Block b's column i holds rows 16 b .. 16 b + 15 of
+/// sample i, with kFractionBits fraction bits, because that is what the second pass yields and the
+/// colour conversion and the final store want; rows below the image are zero or stale.
+///
+/// Pass order. Bilinear goes vertical first: adding a weighted source row to two target rows is
+/// contiguous and needs no window logic, and the dearer horizontal pass then runs on target rows
+/// only. It is horizontal first when rows multiply, and always for bicubic, whose overshoots Pillow
+/// clamps to 0..255 between its (horizontal first) passes, so the order is part of the result.
+class StreamResizer {
+ public:
+  /// Prepares for rows of x.in_size pixels. The weights are computed unless the previous image had
+  /// the same geometry.
+  void begin(const AxisSpec& x, const AxisSpec& y, std::size_t channels, const Kernels& kernels);
+
+  /// Takes source row `y`; rows come in order, and rows that no target row needs may be left out.
+  void row(std::uint32_t y, const std::uint8_t* samples);
+
+  /// Target blocks that are complete. Block b stays valid while blocks_done() - b <= block_slots.
+  [[nodiscard]] std::size_t blocks_done() const noexcept { return blocks_done_; }
+  [[nodiscard]] std::size_t block_count() const noexcept {
+    return (y_weights_.size() + kBlockRows - 1) / kBlockRows;
+  }
+  [[nodiscard]] const std::int16_t* block(std::size_t b) const noexcept {
+    return blocks_.data() + b * block_size_;
+  }
+  /// First and last source row that counts.
+  [[nodiscard]] std::uint32_t first_row() const noexcept { return y_weights_.first.front(); }
+  [[nodiscard]] std::uint32_t last_row() const noexcept {
+    return y_weights_.last(y_weights_.size() - 1);
+  }
+
+ private:
+  void vertical(std::uint32_t y, const std::uint8_t* samples);
+  void finish_block(std::size_t b);
+  void horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out);
+  void flush_staged();
+  [[nodiscard]] std::int16_t* sum(std::size_t target_row) noexcept {
+    return sums_.data() + (target_row % sum_slots_) * sum_stride_;
+  }
+
+  const Kernels* kernels_ = nullptr;
+  AxisSpec x_;
+  AxisSpec y_;
+  AxisWeights x_weights_;
+  AxisWeights y_weights_;
+  std::size_t channels_ = 0;
+  bool horizontal_first_ = false;
+
+  // Vertical pass: target rows being summed, in a ring of whole blocks.
+  AlignedBuffer<std::int16_t> sums_;
+  std::size_t sum_width_ = 0;
+  std::size_t sum_stride_ = 0;
+  std::size_t sum_slots_ = 0;
+  std::size_t oldest_ = 0;   ///< first target row that is not complete
+  std::size_t started_ = 0;  ///< target rows whose sums were set to zero
+
+  // Horizontal first: source rows wait for a block of 16.
+  AlignedBuffer<std::int16_t> staged_;
+  std::uint32_t staged_rows_[kBlockRows] = {};
+  std::size_t staged_count_ = 0;
+  std::size_t staged_stride_ = 0;
+  AlignedBuffer<std::uint8_t> narrow_;
+
+  AlignedBuffer<std::int16_t> columns_;
+  AlignedBuffer<std::int16_t> blocks_;
+  std::size_t block_size_ = 0;
+  std::size_t blocks_done_ = 0;
+};
+
+}  // namespace eyespot::detail

@@ -1,0 +1,92 @@
+#include "weights.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+namespace eyespot::detail {
+namespace {
+
+constexpr int kOne = 1 << 15;
+
+double triangle(double x) { return std::max(0.0, 1.0 - std::abs(x)); }
+
+// Keys 1981 with a = -0.5.
+double catmull_rom(double x) {
+  constexpr double kA = -0.5;
+  x = std::abs(x);
+  if (x < 1) return ((kA + 2) * x - (kA + 3)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * kA;
+  return 0;
+}
+
+// Rounds to 1/2^15 so that the sum is exactly 1: flat areas stay flat. The remainder goes to the
+// largest weight, where it matters least.
+void quantise(const double* exact, std::size_t count, double sum, std::int16_t* out) {
+  int rest = kOne;
+  std::size_t largest = 0;
+  for (std::size_t k = 0; k < count; ++k) {
+    const int value = static_cast<int>(std::lround(exact[k] / sum * kOne));
+    // Only a lone tap can be 1; its missing 2^-15 vanishes when products are rounded.
+    out[k] = static_cast<std::int16_t>(std::min(value, kOne - 1));
+    rest -= out[k];
+    if (exact[k] > exact[largest]) largest = k;
+  }
+  out[largest] = static_cast<std::int16_t>(std::min(out[largest] + rest, kOne - 1));
+}
+
+}  // namespace
+
+double filter_support(double length, std::uint32_t out_size, Resample resample) noexcept {
+  const double stretch = std::max(1.0, length / out_size);
+  return (resample == Resample::bilinear ? 1.0 : 2.0) * stretch;
+}
+
+void compute_weights(const AxisSpec& spec, AxisWeights& out) {
+  const double scale = spec.length / spec.out_size;
+  const double stretch = std::max(1.0, scale);
+  const double support = filter_support(spec.length, spec.out_size, spec.resample);
+  const auto filter = spec.resample == Resample::bilinear ? triangle : catmull_rom;
+  const double in_size = spec.in_size;
+
+  out.stride = static_cast<std::size_t>(std::min(std::ceil(support) * 2 + 1, in_size));
+  out.first.resize(spec.out_size);
+  out.count.resize(spec.out_size);
+  out.values.assign(out.stride * spec.out_size, 0);
+  std::vector<double> exact(out.stride);
+
+  for (std::uint32_t i = 0; i < spec.out_size; ++i) {
+    // The window of Pillow's resize: samples whose centres lie within the support, give or take one.
+    const double center = spec.begin + (i + 0.5) * scale;
+    const double low = std::clamp(std::floor(center - support + 0.5), 0.0, in_size - 1);
+    const double high = std::clamp(std::floor(center + support + 0.5), low + 1, in_size);
+    auto first = static_cast<std::uint32_t>(low);
+    auto count = std::min(static_cast<std::size_t>(high - low), out.stride);
+    double sum = 0;
+    for (std::size_t k = 0; k < count; ++k) {
+      exact[k] = filter((low + static_cast<double>(k) + 0.5 - center) / stretch);
+      sum += exact[k];
+    }
+    if (sum <= 0) {  // the target's centre lies beyond the samples there are: repeat the nearest
+      exact[0] = sum = 1;
+      count = 1;
+    }
+    std::int16_t* values = out.values.data() + i * out.stride;
+    quantise(exact.data(), count, sum, values);
+    if (spec.resample == Resample::bilinear) {
+      // Zeros at the ends are wasted work. (A cubic has zeros inside, and cutting those off some
+      // windows and not off others would make them move backwards.)
+      while (count > 1 && values[count - 1] == 0) --count;
+      std::size_t zeros = 0;
+      while (zeros + 1 < count && values[zeros] == 0) ++zeros;
+      std::copy(values + zeros, values + count, values);
+      first += static_cast<std::uint32_t>(zeros);
+      count -= zeros;
+    }
+    out.first[i] = first;
+    out.count[i] = static_cast<std::uint32_t>(count);
+  }
+}
+
+}  // namespace eyespot::detail
