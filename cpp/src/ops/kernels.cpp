@@ -50,7 +50,7 @@ HWY_INLINE void for_row(D8 d8, const uint8_t* HWY_RESTRICT row, size_t n, const 
 template <class D>
 HWY_INLINE auto load_wide(D d, const uint8_t* HWY_RESTRICT row) {
   const hn::Rebind<uint8_t, D> d8;
-  return hn::ShiftLeft<kFractionBits>(hn::PromoteTo(d, hn::LoadU(d8, row)));
+  return hn::ShiftLeft<kLevelBits>(hn::PromoteTo(d, hn::LoadU(d8, row)));
 }
 
 void accumulate(const uint8_t* row, size_t n, int16_t weight, int16_t* HWY_RESTRICT acc) {
@@ -196,10 +196,13 @@ void ycc_to_rgb(const int16_t* y, const int16_t* cb, const int16_t* cr, size_t n
       const auto scaled = [&](auto v, int16_t factor) HWY_ATTR {
         return hn::MulFixedPoint15(v, hn::Set(d, factor));
       };
-      hn::Store(hn::Add(hn::Add(luma, red), scaled(red, kRedFromCr)), d, out);
-      hn::Store(hn::Sub(hn::Sub(luma, scaled(blue, kGreenFromCb)), scaled(red, kGreenFromCr)), d,
-                out + kBlockRows);
-      hn::Store(hn::Add(hn::Add(luma, blue), scaled(blue, kBlueFromCb)), d, out + 2 * kBlockRows);
+      const auto r_out = hn::SaturatedAdd(hn::SaturatedAdd(luma, red), scaled(red, kRedFromCr));
+      const auto g_out = hn::SaturatedSub(hn::SaturatedSub(luma, scaled(blue, kGreenFromCb)),
+                                          scaled(red, kGreenFromCr));
+      const auto b_out = hn::SaturatedAdd(hn::SaturatedAdd(luma, blue), scaled(blue, kBlueFromCb));
+      hn::Store(r_out, d, out);
+      hn::Store(g_out, d, out + kBlockRows);
+      hn::Store(b_out, d, out + 2 * kBlockRows);
     }
   }
 }
@@ -218,7 +221,7 @@ HWY_INLINE hn::Vec<ByteTag> round_column(D d, const int16_t* HWY_RESTRICT column
   const ByteTag d8;
   const auto half = hn::Set(d, int16_t{1 << (kFractionBits - 1)});
   const auto round = [&](const int16_t* p) HWY_ATTR {
-    return hn::ShiftRight<kFractionBits>(hn::Add(hn::Load(d, p), half));
+    return hn::ShiftRight<kFractionBits>(hn::SaturatedAdd(hn::Load(d, p), half));
   };
   if constexpr (hn::MaxLanes(D()) == kBlockRows) {
     return hn::DemoteTo(d8, round(column));

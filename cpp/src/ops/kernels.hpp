@@ -3,25 +3,28 @@
 #include <cstddef>
 #include <cstdint>
 
-// The inner loops, one set a SIMD target. All arithmetic on pixels is in 16-bit integers with
-// kFractionBits bits below the grey level, and every product is rounded alike, so all targets give
-// the same bits. Value ranges: 255 * 64 * (sum of |weights| <= 1.3) < 2^15, so nothing overflows.
+// The inner loops, one set a SIMD target. All arithmetic on pixels is in 16-bit integers, and every
+// product is rounded alike, so all targets give the same bits. Sums have kFractionBits bits below
+// the grey level: 255 * 64 * (sum of |weights| < 1.5) < 2^15, so they do not overflow. Levels that
+// are about to be weighed have kLevelBits, one more, and their weights 14 bits.
 namespace eyespot::detail {
 
 inline constexpr int kFractionBits = 6;
+inline constexpr int kLevelBits = 7;
 /// Rows that the horizontal pass treats together, as the lanes of its vectors.
 inline constexpr std::size_t kBlockRows = 16;
 
-/// product(a, b) below is (a * b + 2^14) >> 15.
+/// product(a, b) below is (a * b + 2^14) >> 15, so it keeps a's fraction bits when b has 15, and one
+/// less when b has 14.
 struct Kernels {
-  /// acc[i] += product(row[i] << kFractionBits, weight), i < n. `acc` is aligned and has room for
+  /// acc[i] += product(row[i] << kLevelBits, weight), i < n. `acc` is aligned and has room for
   /// padded(n) values, whose tail is not used.
   void (*accumulate)(const std::uint8_t* row, std::size_t n, std::int16_t weight,
                      std::int16_t* acc);
   /// accumulate() into two sums at a time: a source row mostly counts for two target rows.
   void (*accumulate2)(const std::uint8_t* row, std::size_t n, std::int16_t weight0,
                       std::int16_t* acc0, std::int16_t weight1, std::int16_t* acc1);
-  /// out[i] = row[i] << kFractionBits, i < n; writes up to padded(n).
+  /// out[i] = row[i] << kLevelBits, i < n; writes up to padded(n).
   void (*widen)(const std::uint8_t* row, std::size_t n, std::int16_t* out);
   /// columns[c * 16 + r] = rows[r * stride + c] for c in [begin, end), a multiple of 8 each, and
   /// all 16 rows. Everything aligned.
@@ -32,7 +35,8 @@ struct Kernels {
   void (*horizontal)(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
                      const std::uint32_t* count, const std::int16_t* values, std::size_t stride,
                      std::size_t begin, std::size_t end, std::int16_t* out);
-  /// JFIF YCbCr columns of `n` pixels to interleaved RGB columns, unclamped.
+  /// JFIF YCbCr columns of `n` pixels to interleaved RGB columns, clamped
+  /// to 16 bits only.
   void (*ycc_to_rgb)(const std::int16_t* y, const std::int16_t* cb, const std::int16_t* cr,
                      std::size_t n, std::int16_t* rgb);
   /// Grey columns to RGB columns.

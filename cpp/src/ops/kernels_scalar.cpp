@@ -9,11 +9,14 @@
 namespace eyespot::detail {
 namespace {
 
-std::int16_t wide(std::uint8_t level) { return static_cast<std::int16_t>(level << kFractionBits); }
+std::int16_t wide(std::uint8_t level) { return static_cast<std::int16_t>(level << kLevelBits); }
 
 int product(std::int16_t a, std::int16_t b) { return (a * b + (1 << 14)) >> 15; }
 
 std::int16_t add(std::int16_t a, int b) { return static_cast<std::int16_t>(a + b); }
+
+// Colours far out of gamut exceed 16 bits, and are clamped in the end anyway.
+int clamped(int value) { return std::clamp(value, -32768, 32767); }
 
 void accumulate(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc) {
   for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(wide(row[i]), weight));
@@ -63,9 +66,12 @@ void ycc_to_rgb(const std::int16_t* y, const std::int16_t* cb, const std::int16_
       const std::int16_t blue = add(cb[i], -kCenter);
       const std::int16_t red = add(cr[i], -kCenter);
       std::int16_t* out = rgb + 3 * x * kBlockRows + r;
-      out[0] = add(y[i], red + product(red, kRedFromCr));
-      out[kBlockRows] = add(y[i], -product(blue, kGreenFromCb) - product(red, kGreenFromCr));
-      out[2 * kBlockRows] = add(y[i], blue + product(blue, kBlueFromCb));
+      const int r_out = clamped(y[i] + red) + product(red, kRedFromCr);
+      const int g_out = clamped(y[i] - product(blue, kGreenFromCb)) - product(red, kGreenFromCr);
+      const int b_out = clamped(y[i] + blue) + product(blue, kBlueFromCb);
+      out[0] = add(0, clamped(r_out));
+      out[kBlockRows] = add(0, clamped(g_out));
+      out[2 * kBlockRows] = add(0, clamped(b_out));
     }
   }
 }

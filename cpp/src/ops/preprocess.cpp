@@ -79,13 +79,15 @@ class PixelSink final : public RowSink {
                                            plane.scale_x,
                                   .length = plan_.box.width * shrink * plane.scale_x,
                                   .out_size = plan_.target.width,
-                                  .resample = resample_},
+                                  .resample = resample_,
+                                  .bits = 0},
                                  {.in_size = plane.size.height,
                                   .begin = (plan_.box.y * shrink - stream.delivered.y) *
                                            plane.scale_y,
                                   .length = plan_.box.height * shrink * plane.scale_y,
                                   .out_size = plan_.target.height,
-                                  .resample = resample_},
+                                  .resample = resample_,
+                                  .bits = 0},
                                  channels, kernels_);
     }
     if (layout_ != RowLayout::rgb) {

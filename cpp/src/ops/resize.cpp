@@ -42,8 +42,8 @@ void resize(ImageView in, const Box& box, Resample resample, MutableImageView ou
   check(in, box, out);
   const detail::Kernels& kernels = detail::kernels();
   detail::StreamResizer resizer;
-  resizer.begin({in.size.width, box.x, box.width, out.size.width, resample},
-                {in.size.height, box.y, box.height, out.size.height, resample}, in.channels,
+  resizer.begin({in.size.width, box.x, box.width, out.size.width, resample, 0},
+                {in.size.height, box.y, box.height, out.size.height, resample, 0}, in.channels,
                 kernels);
   std::size_t stored = 0;
   for (std::uint32_t y = resizer.first_row(); y <= resizer.last_row(); ++y) {

@@ -7,15 +7,18 @@
 
 namespace eyespot::detail {
 
-void StreamResizer::begin(const AxisSpec& x, const AxisSpec& y, std::size_t channels,
-                          const Kernels& kernels) {
+void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels) {
+  horizontal_first_ = y.resample == Resample::bicubic || y.length < y.out_size;
+  // The first pass takes levels, the second what the first has left; between the passes of a
+  // horizontal first resize that is whole levels again.
+  y.bits = 14;
+  x.bits = horizontal_first_ ? 14 : 15;
   if (!(x == x_)) compute_weights(x, x_weights_);
   x_ = x;
   if (!(y == y_)) compute_weights(y, y_weights_);
   y_ = y;
   kernels_ = &kernels;
   channels_ = channels;
-  horizontal_first_ = y.resample == Resample::bicubic || y.length < y.out_size;
 
   const std::size_t in_width = x.in_size * channels;
   const std::size_t out_width = x.out_size * channels;

@@ -23,8 +23,8 @@ namespace eyespot::detail {
 class StreamResizer {
  public:
   /// Prepares for rows of x.in_size pixels. The weights are computed unless the previous image had
-  /// the same geometry.
-  void begin(const AxisSpec& x, const AxisSpec& y, std::size_t channels, const Kernels& kernels);
+  /// the same geometry; `bits` of the axes is for this class to set.
+  void begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels);
 
   /// Takes source row `y`; rows come in order, and rows that no target row needs may be left out.
   void row(std::uint32_t y, const std::uint8_t* samples);

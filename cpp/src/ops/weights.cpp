@@ -8,8 +8,6 @@
 namespace eyespot::detail {
 namespace {
 
-constexpr int kOne = 1 << 15;
-
 double triangle(double x) { return std::max(0.0, 1.0 - std::abs(x)); }
 
 // Keys 1981 with a = -0.5.
@@ -21,19 +19,21 @@ double catmull_rom(double x) {
   return 0;
 }
 
-// Rounds to 1/2^15 so that the sum is exactly 1: flat areas stay flat. The remainder goes to the
+// Rounds to 1 / `one` so that the sum is exactly 1: flat areas stay flat. The remainder goes to the
 // largest weight, where it matters least.
-void quantise(const double* exact, std::size_t count, double sum, std::int16_t* out) {
-  int rest = kOne;
+void quantise(const double* exact, std::size_t count, double sum, int one,
+              std::int16_t* out) {
+  constexpr int kMost = 32767;
+  int rest = one;
   std::size_t largest = 0;
   for (std::size_t k = 0; k < count; ++k) {
-    const int value = static_cast<int>(std::lround(exact[k] / sum * kOne));
-    // Only a lone tap can be 1; its missing 2^-15 vanishes when products are rounded.
-    out[k] = static_cast<std::int16_t>(std::min(value, kOne - 1));
+    const int value = static_cast<int>(std::lround(exact[k] / sum * one));
+    // Only a lone tap can be 2^15; what it lacks vanishes when products are rounded.
+    out[k] = static_cast<std::int16_t>(std::min(value, kMost));
     rest -= out[k];
     if (exact[k] > exact[largest]) largest = k;
   }
-  out[largest] = static_cast<std::int16_t>(std::min(out[largest] + rest, kOne - 1));
+  out[largest] = static_cast<std::int16_t>(std::min(out[largest] + rest, kMost));
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ void compute_weights(const AxisSpec& spec, AxisWeights& out) {
       count = 1;
     }
     std::int16_t* values = out.values.data() + i * out.stride;
-    quantise(exact.data(), count, sum, values);
+    quantise(exact.data(), count, sum, 1 << spec.bits, values);
     if (spec.resample == Resample::bilinear) {
       // Zeros at the ends are wasted work. (A cubic has zeros inside, and cutting those off some
       // windows and not off others would make them move backwards.)

@@ -9,11 +9,11 @@
 namespace eyespot::detail {
 
 /// One pass's filter: target sample i is the sum over k < count[i] of
-/// values[i * stride + k] / 2^15 * source[first[i] + k].
+/// values[i * stride + k] / 2^bits * source[first[i] + k].
 struct AxisWeights {
   std::vector<std::uint32_t> first;
   std::vector<std::uint32_t> count;  ///< at least 1
-  std::vector<std::int16_t> values;  ///< each target's sum to 2^15, or to 2^15 - 1 for a lone tap
+  std::vector<std::int16_t> values;  ///< each target's sum to 2^bits, or to 2^15 - 1
   std::size_t stride = 0;
 
   [[nodiscard]] std::size_t size() const noexcept { return first.size(); }
@@ -27,6 +27,9 @@ struct AxisSpec {
   double length = 0;           ///< > 0
   std::uint32_t out_size = 0;  ///< > 0
   Resample resample = Resample::bilinear;
+  /// Fraction bits of the weights. 15 for bilinear only: a cubic cut off at the border has weights
+  /// up to 1.125, which take 14.
+  int bits = 14;
 
   friend bool operator==(const AxisSpec&, const AxisSpec&) = default;
 };
