@@ -172,8 +172,8 @@ void bind_ops(py::module_& module) {
            py::arg("std") = kOne, py::arg("scale") = 1.0F / 255, py::arg("bgr") = false,
            py::arg("background") = kWhite, py::arg("max_pixels") = py::none(),
            py::arg("max_bytes") = py::none())
-      .def_property_readonly(
-          "shape", [](const PixelSpec& spec) { return py::tuple(py::cast(shape(spec))); })
+      .def_property_readonly("shape",
+                             [](const PixelSpec& spec) { return py::tuple(py::cast(shape(spec))); })
       .def_property_readonly("width", [](const PixelSpec& spec) { return spec.size.width; })
       .def_property_readonly("height", [](const PixelSpec& spec) { return spec.size.height; })
       .def_property_readonly("crop",
@@ -184,8 +184,8 @@ void bind_ops(py::module_& module) {
                              [](const PixelSpec& spec) { return name_of(spec.dtype, kTypes); })
       .def_property_readonly("layout",
                              [](const PixelSpec& spec) { return name_of(spec.layout, kLayouts); })
-      .def_property_readonly("background",
-                             [](const PixelSpec& spec) { return py::tuple(py::cast(spec.background)); })
+      .def_property_readonly(
+          "background", [](const PixelSpec& spec) { return py::tuple(py::cast(spec.background)); })
       .def_property_readonly("max_pixels",
                              [](const PixelSpec& spec) { return spec.limits.max_pixels; })
       .def_property_readonly("max_bytes",
@@ -194,9 +194,8 @@ void bind_ops(py::module_& module) {
              "One model input from an image file's bytes.");
   module.def("preprocess", &preprocess_array, py::arg("array").noconvert(), py::arg("spec"),
              "One model input from upright RGB pixels (height, width, 3).");
-  module.def("resize", &resize_array, py::arg("array").noconvert(), py::kw_only(),
-             py::arg("width"), py::arg("height"), py::arg("resample") = "bilinear",
-             py::arg("box") = py::none(),
+  module.def("resize", &resize_array, py::arg("array").noconvert(), py::kw_only(), py::arg("width"),
+             py::arg("height"), py::arg("resample") = "bilinear", py::arg("box") = py::none(),
              "Antialiased resize of (height, width[, channels]) uint8 pixels; box is (left, upper, "
              "right, lower).");
 }

@@ -77,7 +77,7 @@ class Sums {
   std::int16_t* data_;
 };
 
-TEST_CASE("accumulate, accumulate2 and widen equal the oracle at every width") {
+TEST_CASE("the accumulators and widen equal the oracle at every width") {
   on_each_target([](const Kernels& simd) {
     Source source;
     for (std::size_t n = 1; n <= kMaxWidth; ++n) {
@@ -85,7 +85,7 @@ TEST_CASE("accumulate, accumulate2 and widen equal the oracle at every width") {
       const auto row = source.levels(n);
       const std::int16_t w0 = source.weight();
       const std::int16_t w1 = source.weight();
-      const Sums start0(n);
+      const Sums start0(n, source);
       const Sums start1(n);
       const Sums got0(start0);
       const Sums got1(start1);
@@ -99,6 +99,9 @@ TEST_CASE("accumulate, accumulate2 and widen equal the oracle at every width") {
       simd.accumulate(row.data(), n, w1, got0.data());
       scalar_kernels().accumulate(row.data(), n, w1, want0.data());
       CHECK(got0.first(n) == want0.first(n));
+      simd.accumulate_wide(start0.data(), n, w0, got1.data());
+      scalar_kernels().accumulate_wide(start0.data(), n, w0, want1.data());
+      CHECK(got1.first(n) == want1.first(n));
       simd.widen(row.data(), n, got0.data());
       scalar_kernels().widen(row.data(), n, want0.data());
       CHECK(got0.first(n) == want0.first(n));
@@ -106,7 +109,7 @@ TEST_CASE("accumulate, accumulate2 and widen equal the oracle at every width") {
   });
 }
 
-TEST_CASE("transpose and store_rows equal the oracle at every width and row count") {
+TEST_CASE("transpose, restore_rows and store_rows equal the oracle at every width and row count") {
   on_each_target([](const Kernels& simd) {
     Source source;
     for (std::size_t n = 1; n <= kMaxWidth; ++n) {
@@ -119,6 +122,10 @@ TEST_CASE("transpose and store_rows equal the oracle at every width and row coun
       const std::size_t begin = n > 40 ? 16 : 0;
       simd.transpose(rows.data(), stride, begin, whole, got.data());
       scalar_kernels().transpose(rows.data(), stride, begin, whole, want.data());
+      CHECK(got.first(kBlockRows * stride) == want.first(kBlockRows * stride));
+
+      simd.restore_rows(rows.data(), whole, got.data(), stride);
+      scalar_kernels().restore_rows(rows.data(), whole, want.data(), stride);
       CHECK(got.first(kBlockRows * stride) == want.first(kBlockRows * stride));
 
       const std::size_t n_rows = 1 + n % kBlockRows;

@@ -34,8 +34,8 @@ enum class Layout : std::uint8_t { nhwc, nchw };
 /// The upright image (EXIF orientation applied) is cropped to the policy's box and resized in ONE
 /// antialiased step, `Box` edges being sub-pixel, so a crop never costs a second resampling. Then
 /// float32 value = (level * scale - mean[c]) / std[c], computed as
-/// level * float(scale / std[c]) + float(-mean[c] / std[c]), c being the output's channel (0 is blue
-/// when `bgr`); uint8 values are the levels.
+/// level * float(scale / std[c]) + float(-mean[c] / std[c]), c being the output's channel (0 is
+/// blue when `bgr`); uint8 values are the levels.
 struct PixelSpec {
   Size size{224, 224};
   CropPolicy crop = CropPolicy::center_crop;
@@ -73,9 +73,9 @@ class PreprocessScratch {
 
 /// Image file to model input: probe, check the limits, decode no more and no larger than needed
 /// (region, JPEG scales 1/2, 1/4 and 1/8 while both sides stay at least the target's), resize while
-/// the rows arrive, turn upright, pack. `out` has pixel_bytes(spec) bytes, aligned for its type, and
-/// holds rubbish after an error. A pure function of bytes and spec; safe from many threads with a
-/// scratch each. Throws Error as probe() and decode_rows() do, and as pixel_bytes() does.
+/// the rows arrive, turn upright, pack. `out` has pixel_bytes(spec) bytes, aligned for its type,
+/// and holds rubbish after an error. A pure function of bytes and spec; safe from many threads with
+/// a scratch each. Throws Error as probe() and decode_rows() do, and as pixel_bytes() does.
 void load_pixels(std::span<const std::uint8_t> bytes, const PixelSpec& spec, void* out,
                  std::string_view source, PreprocessScratch& scratch);
 

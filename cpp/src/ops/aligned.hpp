@@ -17,8 +17,8 @@ class AlignedBuffer {
     if (count > capacity_) {
       data_.reset();
       capacity_ = 0;
-      data_.reset(static_cast<T*>(
-          ::operator new(checked_bytes(count), std::align_val_t{kAlignment})));
+      data_.reset(
+          static_cast<T*>(::operator new(checked_bytes(count), std::align_val_t{kAlignment})));
       capacity_ = count;
     }
     return data_.get();

@@ -62,8 +62,8 @@ Plan make_plan(Size stored, Orientation orientation, Size size, CropPolicy crop)
     placed.x = (size.width - placed.width) / 2;
     placed.y = (size.height - placed.height) / 2;
   }
-  const Size target = turn.swap_axes ? Size{placed.height, placed.width}
-                                     : Size{placed.width, placed.height};
+  const Size target =
+      turn.swap_axes ? Size{placed.height, placed.width} : Size{placed.width, placed.height};
   return {.box = to_stored(box, upright, turn), .target = target, .placed = placed};
 }
 

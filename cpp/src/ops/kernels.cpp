@@ -17,7 +17,9 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
-const Kernels& target_kernels() { return scalar_kernels(); }
+const Kernels& target_kernels() {
+  return scalar_kernels();
+}
 
 #else
 
@@ -74,10 +76,21 @@ void accumulate2(const uint8_t* row, size_t n, int16_t weight0, int16_t* HWY_RES
   });
 }
 
+void accumulate_wide(const int16_t* HWY_RESTRICT row, size_t n, int16_t weight,
+                     int16_t* HWY_RESTRICT acc) {
+  const hn::ScalableTag<int16_t> d;
+  const auto w = hn::Set(d, weight);
+  for (size_t i = 0; i < n; i += hn::Lanes(d)) {
+    const auto product = hn::MulFixedPoint15(hn::Load(d, row + i), w);
+    hn::Store(hn::Add(hn::Load(d, acc + i), product), d, acc + i);
+  }
+}
+
 void widen(const uint8_t* row, size_t n, int16_t* HWY_RESTRICT out) {
   const hn::ScalableTag<int16_t> d;
-  for_row(hn::Rebind<uint8_t, decltype(d)>(), row, n,
-          [&](size_t i, const uint8_t* bytes) HWY_ATTR { hn::Store(load_wide(d, bytes), d, out + i); });
+  for_row(hn::Rebind<uint8_t, decltype(d)>(), row, n, [&](size_t i, const uint8_t* bytes) HWY_ATTR {
+    hn::Store(load_wide(d, bytes), d, out + i);
+  });
 }
 
 // Two rows side by side, eight rows apart, where the vector has room for both.
@@ -93,6 +106,17 @@ HWY_INLINE hn::Vec<D> load_row_pair(D d, const int16_t* HWY_RESTRICT row, size_t
 
 // Interleaving vector i with vector i + 4, three times over, transposes 8 x 8 lanes in each 128-bit
 // block: every round turns the address (vector, lane) by one bit.
+template <class D, class V>
+HWY_INLINE void transpose_blocks(D d, V& v0, V& v1, V& v2, V& v3, V& v4, V& v5, V& v6, V& v7) {
+  for (int round = 0; round < 3; ++round) {
+    const V t0 = hn::InterleaveLower(d, v0, v4), t1 = hn::InterleaveUpper(d, v0, v4);
+    const V t2 = hn::InterleaveLower(d, v1, v5), t3 = hn::InterleaveUpper(d, v1, v5);
+    const V t4 = hn::InterleaveLower(d, v2, v6), t5 = hn::InterleaveUpper(d, v2, v6);
+    const V t6 = hn::InterleaveLower(d, v3, v7), t7 = hn::InterleaveUpper(d, v3, v7);
+    v0 = t0, v1 = t1, v2 = t2, v3 = t3, v4 = t4, v5 = t5, v6 = t6, v7 = t7;
+  }
+}
+
 void transpose(const int16_t* rows, size_t stride, size_t begin, size_t end,
                int16_t* HWY_RESTRICT columns) {
   const ColumnTag d;
@@ -107,17 +131,7 @@ void transpose(const int16_t* rows, size_t stride, size_t begin, size_t end,
       auto v5 = load_row_pair(d, in + 5 * stride, stride);
       auto v6 = load_row_pair(d, in + 6 * stride, stride);
       auto v7 = load_row_pair(d, in + 7 * stride, stride);
-      for (int round = 0; round < 3; ++round) {
-        const auto t0 = hn::InterleaveLower(d, v0, v4);
-        const auto t1 = hn::InterleaveUpper(d, v0, v4);
-        const auto t2 = hn::InterleaveLower(d, v1, v5);
-        const auto t3 = hn::InterleaveUpper(d, v1, v5);
-        const auto t4 = hn::InterleaveLower(d, v2, v6);
-        const auto t5 = hn::InterleaveUpper(d, v2, v6);
-        const auto t6 = hn::InterleaveLower(d, v3, v7);
-        const auto t7 = hn::InterleaveUpper(d, v3, v7);
-        v0 = t0, v1 = t1, v2 = t2, v3 = t3, v4 = t4, v5 = t5, v6 = t6, v7 = t7;
-      }
+      transpose_blocks(d, v0, v1, v2, v3, v4, v5, v6, v7);
       int16_t* out = columns + c * kBlockRows + r;
       hn::Store(v0, d, out);
       hn::Store(v1, d, out + kBlockRows);
@@ -127,6 +141,46 @@ void transpose(const int16_t* rows, size_t stride, size_t begin, size_t end,
       hn::Store(v5, d, out + 5 * kBlockRows);
       hn::Store(v6, d, out + 6 * kBlockRows);
       hn::Store(v7, d, out + 7 * kBlockRows);
+    }
+  }
+}
+
+template <class D>
+HWY_INLINE void store_row_pair(hn::Vec<D> v, D d, int16_t* HWY_RESTRICT row, size_t stride) {
+  if constexpr (hn::MaxLanes(D()) == kBlockRows) {
+    const hn::Half<D> half;
+    hn::Store(hn::LowerHalf(half, v), half, row);
+    hn::Store(hn::UpperHalf(half, v), half, row + 8 * stride);
+  } else {
+    hn::Store(v, d, row);
+  }
+}
+
+void restore_rows(const int16_t* columns, size_t n, int16_t* HWY_RESTRICT rows, size_t stride) {
+  const ColumnTag d;
+  const auto low = hn::Zero(d);
+  const auto high = hn::Set(d, int16_t{255 << kFractionBits});
+  const auto load = [&](const int16_t* column) HWY_ATTR {
+    const auto value = hn::Min(hn::Max(hn::Load(d, column), low), high);
+    return hn::ShiftLeft<kLevelBits - kFractionBits>(value);
+  };
+  for (size_t c = 0; c < n; c += 8) {
+    for (size_t r = 0; r < kBlockRows; r += hn::Lanes(d)) {
+      const int16_t* in = columns + c * kBlockRows + r;
+      auto v0 = load(in), v1 = load(in + kBlockRows);
+      auto v2 = load(in + 2 * kBlockRows), v3 = load(in + 3 * kBlockRows);
+      auto v4 = load(in + 4 * kBlockRows), v5 = load(in + 5 * kBlockRows);
+      auto v6 = load(in + 6 * kBlockRows), v7 = load(in + 7 * kBlockRows);
+      transpose_blocks(d, v0, v1, v2, v3, v4, v5, v6, v7);
+      int16_t* out = rows + r * stride + c;
+      store_row_pair(v0, d, out, stride);
+      store_row_pair(v1, d, out + stride, stride);
+      store_row_pair(v2, d, out + 2 * stride, stride);
+      store_row_pair(v3, d, out + 3 * stride, stride);
+      store_row_pair(v4, d, out + 4 * stride, stride);
+      store_row_pair(v5, d, out + 5 * stride, stride);
+      store_row_pair(v6, d, out + 6 * stride, stride);
+      store_row_pair(v7, d, out + 7 * stride, stride);
     }
   }
 }
@@ -193,9 +247,8 @@ void ycc_to_rgb(const int16_t* y, const int16_t* cb, const int16_t* cr, size_t n
       const auto blue = hn::Sub(hn::Load(d, cb + x * kBlockRows + r), center);
       const auto red = hn::Sub(hn::Load(d, cr + x * kBlockRows + r), center);
       int16_t* out = rgb + 3 * x * kBlockRows + r;
-      const auto scaled = [&](auto v, int16_t factor) HWY_ATTR {
-        return hn::MulFixedPoint15(v, hn::Set(d, factor));
-      };
+      const auto scaled = [&](auto v, int16_t factor)
+                              HWY_ATTR { return hn::MulFixedPoint15(v, hn::Set(d, factor)); };
       const auto r_out = hn::SaturatedAdd(hn::SaturatedAdd(luma, red), scaled(red, kRedFromCr));
       const auto g_out = hn::SaturatedSub(hn::SaturatedSub(luma, scaled(blue, kGreenFromCb)),
                                           scaled(red, kGreenFromCr));
@@ -330,8 +383,9 @@ void to_float3(const uint8_t* in, size_t n, const float* factor, const float* of
   size_t i = 0;
   for (; i + 3 * lanes <= 3 * n; i += 3 * lanes) {
     for (size_t k = 0; k < 3 * lanes; k += lanes) {
-      hn::StoreU(scaled_floats(df, in + i + k, hn::Load(df, factors + k), hn::Load(df, offsets + k)),
-                 df, out + i + k);
+      hn::StoreU(
+          scaled_floats(df, in + i + k, hn::Load(df, factors + k), hn::Load(df, offsets + k)), df,
+          out + i + k);
     }
   }
   for (; i < 3 * n; ++i) out[i] = static_cast<float>(in[i]) * factor[i % 3] + offset[i % 3];
@@ -340,8 +394,9 @@ void to_float3(const uint8_t* in, size_t n, const float* factor, const float* of
 }  // namespace
 
 const Kernels& target_kernels() {
-  static constexpr Kernels kSet{accumulate, accumulate2, widen,     transpose, horizontal, ycc_to_rgb,
-                                grey_to_rgb, store_rows,  split_rgb, to_float,  to_float3};
+  static constexpr Kernels kSet{accumulate,   accumulate2, accumulate_wide, widen,       transpose,
+                                restore_rows, horizontal,  ycc_to_rgb,      grey_to_rgb, store_rows,
+                                split_rgb,    to_float,    to_float3};
   return kSet;
 }
 

@@ -14,8 +14,8 @@ inline constexpr int kLevelBits = 7;
 /// Rows that the horizontal pass treats together, as the lanes of its vectors.
 inline constexpr std::size_t kBlockRows = 16;
 
-/// product(a, b) below is (a * b + 2^14) >> 15, so it keeps a's fraction bits when b has 15, and one
-/// less when b has 14.
+/// product(a, b) below is (a * b + 2^14) >> 15, so it keeps a's fraction bits when b has 15, and
+/// one less when b has 14.
 struct Kernels {
   /// acc[i] += product(row[i] << kLevelBits, weight), i < n. `acc` is aligned and has room for
   /// padded(n) values, whose tail is not used.
@@ -24,14 +24,21 @@ struct Kernels {
   /// accumulate() into two sums at a time: a source row mostly counts for two target rows.
   void (*accumulate2)(const std::uint8_t* row, std::size_t n, std::int16_t weight0,
                       std::int16_t* acc0, std::int16_t weight1, std::int16_t* acc1);
+  /// accumulate() of values that have kLevelBits already. `row` is like `acc`.
+  void (*accumulate_wide)(const std::int16_t* row, std::size_t n, std::int16_t weight,
+                          std::int16_t* acc);
   /// out[i] = row[i] << kLevelBits, i < n; writes up to padded(n).
   void (*widen)(const std::uint8_t* row, std::size_t n, std::int16_t* out);
   /// columns[c * 16 + r] = rows[r * stride + c] for c in [begin, end), a multiple of 8 each, and
   /// all 16 rows. Everything aligned.
   void (*transpose)(const std::int16_t* rows, std::size_t stride, std::size_t begin,
                     std::size_t end, std::int16_t* columns);
-  /// For targets i in [begin, end) and each channel c: column i * channels + c of `out` = sum over k
-  /// < count[i] of product(column (first[i] + k) * channels + c, values[i * stride + k]).
+  /// The way back, between two passes: the first n columns, a multiple of 8, clamped to 0..255 and
+  /// raised to kLevelBits.
+  void (*restore_rows)(const std::int16_t* columns, std::size_t n, std::int16_t* rows,
+                       std::size_t stride);
+  /// For targets i in [begin, end) and each channel c: column i * channels + c of `out` = sum over
+  /// k < count[i] of product(column (first[i] + k) * channels + c, values[i * stride + k]).
   void (*horizontal)(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
                      const std::uint32_t* count, const std::int16_t* values, std::size_t stride,
                      std::size_t begin, std::size_t end, std::int16_t* out);
@@ -51,8 +58,8 @@ struct Kernels {
   /// out[i] = in[i] * factor + offset in float32, rounded after each operation.
   void (*to_float)(const std::uint8_t* in, std::size_t n, float factor, float offset, float* out);
   /// The same on n interleaved pixels with factor and offset for each of three channels.
-  void (*to_float3)(const std::uint8_t* in, std::size_t n, const float* factor,
-                    const float* offset, float* out);
+  void (*to_float3)(const std::uint8_t* in, std::size_t n, const float* factor, const float* offset,
+                    float* out);
 };
 
 // JFIF (ITU-T T.871): R = Y + 1.402 Cr', G = Y - 0.344136 Cb' - 0.714136 Cr', B = Y + 1.772 Cb',

@@ -9,14 +9,22 @@
 namespace eyespot::detail {
 namespace {
 
-std::int16_t wide(std::uint8_t level) { return static_cast<std::int16_t>(level << kLevelBits); }
+std::int16_t wide(std::uint8_t level) {
+  return static_cast<std::int16_t>(level << kLevelBits);
+}
 
-int product(std::int16_t a, std::int16_t b) { return (a * b + (1 << 14)) >> 15; }
+int product(std::int16_t a, std::int16_t b) {
+  return (a * b + (1 << 14)) >> 15;
+}
 
-std::int16_t add(std::int16_t a, int b) { return static_cast<std::int16_t>(a + b); }
+std::int16_t add(std::int16_t a, int b) {
+  return static_cast<std::int16_t>(a + b);
+}
 
 // Colours far out of gamut exceed 16 bits, and are clamped in the end anyway.
-int clamped(int value) { return std::clamp(value, -32768, 32767); }
+int clamped(int value) {
+  return std::clamp(value, -32768, 32767);
+}
 
 void accumulate(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc) {
   for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(wide(row[i]), weight));
@@ -28,6 +36,11 @@ void accumulate2(const std::uint8_t* row, std::size_t n, std::int16_t weight0, s
   accumulate(row, n, weight1, acc1);
 }
 
+void accumulate_wide(const std::int16_t* row, std::size_t n, std::int16_t weight,
+                     std::int16_t* acc) {
+  for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(row[i], weight));
+}
+
 void widen(const std::uint8_t* row, std::size_t n, std::int16_t* out) {
   for (std::size_t i = 0; i < n; ++i) out[i] = wide(row[i]);
 }
@@ -36,6 +49,16 @@ void transpose(const std::int16_t* rows, std::size_t stride, std::size_t begin, 
                std::int16_t* columns) {
   for (std::size_t c = begin; c < end; ++c) {
     for (std::size_t r = 0; r < kBlockRows; ++r) columns[c * kBlockRows + r] = rows[r * stride + c];
+  }
+}
+
+void restore_rows(const std::int16_t* columns, std::size_t n, std::int16_t* rows,
+                  std::size_t stride) {
+  for (std::size_t r = 0; r < kBlockRows; ++r) {
+    for (std::size_t c = 0; c < n; ++c) {
+      const int value = std::clamp<int>(columns[c * kBlockRows + r], 0, 255 << kFractionBits);
+      rows[r * stride + c] = add(0, value << (kLevelBits - kFractionBits));
+    }
   }
 }
 
@@ -118,8 +141,9 @@ void to_float3(const std::uint8_t* in, std::size_t n, const float* factor, const
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kSet{accumulate,  accumulate2, widen,     transpose, horizontal, ycc_to_rgb,
-                                grey_to_rgb, store_rows,  split_rgb, to_float,  to_float3};
+  static constexpr Kernels kSet{accumulate,   accumulate2, accumulate_wide, widen,       transpose,
+                                restore_rows, horizontal,  ycc_to_rgb,      grey_to_rgb, store_rows,
+                                split_rgb,    to_float,    to_float3};
   return kSet;
 }
 

@@ -37,8 +37,8 @@ void swap_red_and_blue(const std::uint8_t* in, std::size_t n, std::uint8_t* out)
   }
 }
 
-void pack_planes(ImageView image, const PixelSpec& spec, const Kernels& kernels,
-                 std::uint8_t* rows, void* out) {
+void pack_planes(ImageView image, const PixelSpec& spec, const Kernels& kernels, std::uint8_t* rows,
+                 void* out) {
   const std::size_t width = image.size.width;
   const std::size_t plane = width * image.size.height;
   const Affine scaling = affine(spec);

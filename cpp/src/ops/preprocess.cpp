@@ -34,8 +34,8 @@ PreprocessScratch& PreprocessScratch::operator=(PreprocessScratch&&) noexcept = 
 
 namespace {
 
-using detail::Kernels;
 using detail::kBlockRows;
+using detail::Kernels;
 using detail::Plan;
 
 constexpr std::size_t kRgb = 3;
@@ -74,21 +74,20 @@ class PixelSink final : public RowSink {
     const std::size_t channels = layout_ == RowLayout::rgb ? kRgb : 1;
     for (std::size_t p = 0; p < plane_count_; ++p) {
       const RowStream::Plane& plane = stream.planes[p];
-      scratch_.resizers[p].begin({.in_size = plane.size.width,
-                                  .begin = (plan_.box.x * shrink - stream.delivered.x) *
-                                           plane.scale_x,
-                                  .length = plan_.box.width * shrink * plane.scale_x,
-                                  .out_size = plan_.target.width,
-                                  .resample = resample_,
-                                  .bits = 0},
-                                 {.in_size = plane.size.height,
-                                  .begin = (plan_.box.y * shrink - stream.delivered.y) *
-                                           plane.scale_y,
-                                  .length = plan_.box.height * shrink * plane.scale_y,
-                                  .out_size = plan_.target.height,
-                                  .resample = resample_,
-                                  .bits = 0},
-                                 channels, kernels_);
+      scratch_.resizers[p].begin(
+          {.in_size = plane.size.width,
+           .begin = (plan_.box.x * shrink - stream.delivered.x) * plane.scale_x,
+           .length = plan_.box.width * shrink * plane.scale_x,
+           .out_size = plan_.target.width,
+           .resample = resample_,
+           .bits = 0},
+          {.in_size = plane.size.height,
+           .begin = (plan_.box.y * shrink - stream.delivered.y) * plane.scale_y,
+           .length = plan_.box.height * shrink * plane.scale_y,
+           .out_size = plan_.target.height,
+           .resample = resample_,
+           .bits = 0},
+          channels, kernels_);
     }
     if (layout_ != RowLayout::rgb) {
       scratch_.rgb_columns.reserve(kBlockRows * detail::padded(kRgb * plan_.target.width));
@@ -146,10 +145,8 @@ Rect region_of(const Plan& plan, Resample resample, Size stored) {
     const double high = std::min<double>(limit, std::ceil(begin + length + margin));
     return std::array{static_cast<std::uint32_t>(low), static_cast<std::uint32_t>(high - low)};
   };
-  const auto [x, width] =
-      interval(plan.box.x, plan.box.width, plan.target.width, stored.width);
-  const auto [y, height] =
-      interval(plan.box.y, plan.box.height, plan.target.height, stored.height);
+  const auto [x, width] = interval(plan.box.x, plan.box.width, plan.target.width, stored.width);
+  const auto [y, height] = interval(plan.box.y, plan.box.height, plan.target.height, stored.height);
   return {x, y, width, height};
 }
 
@@ -166,12 +163,13 @@ class Output {
       : spec_(spec), orientation_(orientation), kernels_(kernels), scratch_(scratch), out_(out) {
     const std::size_t stride = std::size_t{spec.size.width} * kRgb;
     scratch_.rows.reserve(stride);
-    auto* pixels = detail::is_plain_rgb(spec)
-                       ? static_cast<std::uint8_t*>(out)
-                       : scratch_.upright.reserve(stride * spec.size.height);
+    auto* pixels = detail::is_plain_rgb(spec) ? static_cast<std::uint8_t*>(out)
+                                              : scratch_.upright.reserve(stride * spec.size.height);
     upright_ = {pixels, spec.size, kRgb, stride};
     placed_ = {pixels + plan.placed.y * stride + plan.placed.x * kRgb,
-               {plan.placed.width, plan.placed.height}, kRgb, stride};
+               {plan.placed.width, plan.placed.height},
+               kRgb,
+               stride};
     target_ = placed_;
     if (orientation != Orientation::top_left) {
       const std::size_t turned_stride = std::size_t{plan.target.width} * kRgb;

@@ -4,13 +4,36 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace eyespot::detail {
 
+namespace {
+
+// Most target rows that any one source row counts for, or that are open between two such rows.
+std::size_t widest_overlap(const AxisWeights& weights) {
+  std::size_t widest = 1;
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    while (end < weights.size() && weights.first[end] <= weights.last(i)) ++end;
+    widest = std::max(widest, end - i);
+  }
+  return widest;
+}
+
+// Rows that multiply make the sums of a vertical pass large; harmless unless they are wide as well.
+bool goes_horizontal_first(const AxisSpec& x, const AxisSpec& y) {
+  constexpr std::uint32_t kWide = 4;
+  return y.resample == Resample::bicubic ||
+         (y.length < y.out_size && x.in_size / kWide > x.out_size);
+}
+
+}  // namespace
+
 void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels) {
-  horizontal_first_ = y.resample == Resample::bicubic || y.length < y.out_size;
-  // The first pass takes levels, the second what the first has left; between the passes of a
-  // horizontal first resize that is whole levels again.
+  horizontal_first_ = goes_horizontal_first(x, y);
+  // The first pass takes values with kLevelBits; so does the second when the first was horizontal,
+  // because restore_rows() raises them again.
   y.bits = 14;
   x.bits = horizontal_first_ ? 14 : 15;
   if (!(x == x_)) compute_weights(x, x_weights_);
@@ -24,9 +47,10 @@ void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Ke
   const std::size_t out_width = x.out_size * channels;
   sum_width_ = horizontal_first_ ? out_width : in_width;
   sum_stride_ = padded(sum_width_);
-  // Windows of a shrinking triangle overlap by few rows, so the rows in work lie in two blocks.
-  sum_slots_ = horizontal_first_ ? block_count() * kBlockRows
-                                 : std::min(block_count(), std::size_t{2}) * kBlockRows;
+  // From the first row of the oldest open block to the last open row. (A shrinking triangle: two
+  // blocks.)
+  const std::size_t open_rows = kBlockRows - 1 + widest_overlap(y_weights_);
+  sum_slots_ = std::min((open_rows + kBlockRows - 1) / kBlockRows, block_count()) * kBlockRows;
   sums_.reserve(sum_slots_ * sum_stride_);
   oldest_ = 0;
   started_ = 0;
@@ -35,7 +59,7 @@ void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Ke
   staged_stride_ = padded(in_width);
   if (horizontal_first_) {
     staged_.reserve(kBlockRows * staged_stride_);
-    narrow_.reserve(kBlockRows * padded(out_width));
+    narrow_.reserve(kBlockRows * sum_stride_);
   }
   columns_.reserve(kBlockRows * padded(std::max(in_width, out_width)));
   block_size_ = kBlockRows * padded(out_width);
@@ -49,28 +73,28 @@ void StreamResizer::row(std::uint32_t y, const std::uint8_t* samples) {
     vertical(y, samples);
     return;
   }
-  kernels_->widen(samples, x_.in_size * channels_,
-                  staged_.data() + staged_count_ * staged_stride_);
+  kernels_->widen(samples, x_.in_size * channels_, staged_.data() + staged_count_ * staged_stride_);
   staged_rows_[staged_count_++] = y;
   if (staged_count_ == kBlockRows || y == last_row()) flush_staged();
 }
 
-// The staged rows through the horizontal pass, rounded and clamped, then on to the vertical pass.
+// The staged rows through the horizontal pass, clamped, then on to the vertical pass.
 void StreamResizer::flush_staged() {
   const std::size_t out_width = x_.out_size * channels_;
   // The last columns_ use is over when a block is finished, so blocks_ may serve as scratch only
   // for blocks that are still to come; block_count() >= 1 and the current one is one of them.
   std::int16_t* scratch = blocks_.data() + blocks_done_ * block_size_;
   horizontal(staged_.data(), staged_stride_, scratch);
-  kernels_->store_rows(scratch, out_width, staged_count_, narrow_.data(), padded(out_width));
+  kernels_->restore_rows(scratch, (out_width + 7) / 8 * 8, narrow_.data(), sum_stride_);
   const std::size_t count = staged_count_;
   staged_count_ = 0;
   for (std::size_t r = 0; r < count; ++r) {
-    vertical(staged_rows_[r], narrow_.data() + r * padded(out_width));
+    vertical(staged_rows_[r], narrow_.data() + r * sum_stride_);
   }
 }
 
-void StreamResizer::vertical(std::uint32_t y, const std::uint8_t* samples) {
+template <typename Sample>
+void StreamResizer::vertical(std::uint32_t y, const Sample* samples) {
   const std::size_t n_targets = y_weights_.size();
   for (; started_ < n_targets && y_weights_.first[started_] <= y; ++started_) {
     std::memset(sum(started_), 0, sum_stride_ * sizeof(std::int16_t));
@@ -79,12 +103,18 @@ void StreamResizer::vertical(std::uint32_t y, const std::uint8_t* samples) {
     return y_weights_.values[target * y_weights_.stride + (y - y_weights_.first[target])];
   };
   std::size_t target = oldest_;
-  for (; target + 1 < started_; target += 2) {
-    kernels_->accumulate2(samples, sum_width_, weight(target), sum(target), weight(target + 1),
-                          sum(target + 1));
-  }
-  if (target < started_) {
-    kernels_->accumulate(samples, sum_width_, weight(target), sum(target));
+  if constexpr (std::is_same_v<Sample, std::uint8_t>) {
+    for (; target + 1 < started_; target += 2) {
+      kernels_->accumulate2(samples, sum_width_, weight(target), sum(target), weight(target + 1),
+                            sum(target + 1));
+    }
+    if (target < started_) {
+      kernels_->accumulate(samples, sum_width_, weight(target), sum(target));
+    }
+  } else {
+    for (; target < started_; ++target) {
+      kernels_->accumulate_wide(samples, sum_width_, weight(target), sum(target));
+    }
   }
   while (oldest_ < started_ && y_weights_.last(oldest_) == y) {
     ++oldest_;

@@ -18,8 +18,9 @@ namespace eyespot::detail {
 ///
 /// Pass order. Bilinear goes vertical first: adding a weighted source row to two target rows is
 /// contiguous and needs no window logic, and the dearer horizontal pass then runs on target rows
-/// only. It is horizontal first when rows multiply, and always for bicubic, whose overshoots Pillow
-/// clamps to 0..255 between its (horizontal first) passes, so the order is part of the result.
+/// only. Bicubic goes horizontal first and clamps to 0..255 in between: it overshoots, which makes
+/// the order part of the result, and Pillow does it so. (Pillow 13 turns the order round where the
+/// other one is cheaper.)
 class StreamResizer {
  public:
   /// Prepares for rows of x.in_size pixels. The weights are computed unless the previous image had
@@ -44,7 +45,9 @@ class StreamResizer {
   }
 
  private:
-  void vertical(std::uint32_t y, const std::uint8_t* samples);
+  /// Adds a source row of the vertical pass: levels, or values with kLevelBits.
+  template <typename Sample>
+  void vertical(std::uint32_t y, const Sample* samples);
   void finish_block(std::size_t b);
   void horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out);
   void flush_staged();
@@ -60,7 +63,7 @@ class StreamResizer {
   std::size_t channels_ = 0;
   bool horizontal_first_ = false;
 
-  // Vertical pass: target rows being summed, in a ring of whole blocks.
+  // Vertical pass: target rows being summed, in a ring of whole blocks of rows.
   AlignedBuffer<std::int16_t> sums_;
   std::size_t sum_width_ = 0;
   std::size_t sum_stride_ = 0;
@@ -73,7 +76,7 @@ class StreamResizer {
   std::uint32_t staged_rows_[kBlockRows] = {};
   std::size_t staged_count_ = 0;
   std::size_t staged_stride_ = 0;
-  AlignedBuffer<std::uint8_t> narrow_;
+  AlignedBuffer<std::int16_t> narrow_;  ///< the same rows at the target's width
 
   AlignedBuffer<std::int16_t> columns_;
   AlignedBuffer<std::int16_t> blocks_;

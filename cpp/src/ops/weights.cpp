@@ -8,7 +8,9 @@
 namespace eyespot::detail {
 namespace {
 
-double triangle(double x) { return std::max(0.0, 1.0 - std::abs(x)); }
+double triangle(double x) {
+  return std::max(0.0, 1.0 - std::abs(x));
+}
 
 // Keys 1981 with a = -0.5.
 double catmull_rom(double x) {
@@ -21,8 +23,7 @@ double catmull_rom(double x) {
 
 // Rounds to 1 / `one` so that the sum is exactly 1: flat areas stay flat. The remainder goes to the
 // largest weight, where it matters least.
-void quantise(const double* exact, std::size_t count, double sum, int one,
-              std::int16_t* out) {
+void quantise(const double* exact, std::size_t count, double sum, int one, std::int16_t* out) {
   constexpr int kMost = 32767;
   int rest = one;
   std::size_t largest = 0;
@@ -57,7 +58,8 @@ void compute_weights(const AxisSpec& spec, AxisWeights& out) {
   std::vector<double> exact(out.stride);
 
   for (std::uint32_t i = 0; i < spec.out_size; ++i) {
-    // The window of Pillow's resize: samples whose centres lie within the support, give or take one.
+    // The window of Pillow's resize: samples whose centres lie within the support, give or take
+    // one.
     const double center = spec.begin + (i + 0.5) * scale;
     const double low = std::clamp(std::floor(center - support + 0.5), 0.0, in_size - 1);
     const double high = std::clamp(std::floor(center + support + 0.5), low + 1, in_size);
