@@ -190,12 +190,13 @@ void bind_ops(py::module_& module) {
                              [](const PixelSpec& spec) { return spec.limits.max_pixels; })
       .def_property_readonly("max_bytes",
                              [](const PixelSpec& spec) { return spec.limits.max_bytes; });
-  module.def("load_pixels", &load_array, py::arg("data"), py::arg("spec"), py::arg("source") = "",
-             "One model input from an image file's bytes.");
-  module.def("preprocess", &preprocess_array, py::arg("array").noconvert(), py::arg("spec"),
-             "One model input from upright RGB pixels (height, width, 3).");
-  module.def("resize", &resize_array, py::arg("array").noconvert(), py::kw_only(), py::arg("width"),
-             py::arg("height"), py::arg("resample") = "bilinear", py::arg("box") = py::none(),
+  module.def("load_pixels", &load_array, py::arg("data"), py::pos_only(), py::arg("spec"),
+             py::arg("source") = "", "One model input from an image file's bytes.");
+  module.def("preprocess", &preprocess_array, py::arg("array").noconvert(), py::pos_only(),
+             py::arg("spec"), "One model input from upright RGB pixels (height, width, 3).");
+  module.def("resize", &resize_array, py::arg("array").noconvert(), py::pos_only(), py::kw_only(),
+             py::arg("width"), py::arg("height"), py::arg("resample") = "bilinear",
+             py::arg("box") = py::none(),
              "Antialiased resize of (height, width[, channels]) uint8 pixels; box is (left, upper, "
              "right, lower).");
 }

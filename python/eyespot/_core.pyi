@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
@@ -15,11 +17,50 @@ class PixelSpec:
         resample: str = "bilinear",
         dtype: str = "float32",
         layout: str = "nchw",
-        mean: tuple[float, float, float] = ...,
-        std: tuple[float, float, float] = ...,
+        mean: Sequence[float] = ...,
+        std: Sequence[float] = ...,
         scale: float = ...,
         bgr: bool = False,
+        background: Sequence[int] = (255, 255, 255),
+        max_pixels: int | None = None,
+        max_bytes: int | None = None,
     ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def crop(self) -> str: ...
+    @property
+    def resample(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def background(self) -> tuple[int, int, int]: ...
+    @property
+    def max_pixels(self) -> int: ...
+    @property
+    def max_bytes(self) -> int: ...
+
+def load_pixels(
+    data: Buffer, /, spec: PixelSpec, source: str = ""
+) -> NDArray[np.float32] | NDArray[np.uint8]: ...
+def preprocess(
+    array: NDArray[np.uint8], /, spec: PixelSpec
+) -> NDArray[np.float32] | NDArray[np.uint8]: ...
+def resize(
+    array: NDArray[np.uint8],
+    /,
+    *,
+    width: int,
+    height: int,
+    resample: str = "bilinear",
+    box: Sequence[float] | None = None,
+) -> NDArray[np.uint8]: ...
 
 # runtime
 def available_threads() -> int: ...
