@@ -5,6 +5,7 @@ A `DataSource` is a plain list of paths with a label for each. It opens no file 
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from eyespot.hashing import CancelSign, ContentHashes, hash_files
 from eyespot.listing import (
     IgnoredFile,
     Listing,
+    as_path,
     did_you_mean,
     list_directories,
     list_files,
@@ -28,8 +30,7 @@ from eyespot.splitting import group_by_content, held_out
 from eyespot.tables import Table, list_table
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -100,7 +101,8 @@ class DataSource:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "paths", tuple(Path(path) for path in self.paths))
+        paths: Iterable[object] = self.paths
+        put(self, "paths", tuple(p if isinstance(p, Path) else as_path(p, "paths") for p in paths))
         put(self, "classes", tuple(self.classes))
         targets = np.array(self.targets, dtype=np.int64)
         targets.setflags(write=False)
@@ -237,7 +239,7 @@ class DataSource:
     @property
     def labels(self) -> tuple[str, ...]:
         """The label of each image, in the order of `paths`."""
-        return tuple(self.classes[target] for target in self.targets)
+        return tuple(self.classes[target] for target in self.targets.tolist())
 
     def labeled_images(self) -> dict[str, list[Path]]:
         """Return the images of each label, both sorted."""
@@ -259,14 +261,15 @@ class DataSource:
         indices : int or bool ndarray of shape (n,) or (n_images,)
             Positions in `paths`, or a mask over them.
         """
-        chosen = np.arange(len(self))[np.asarray(indices)] if len(indices) else np.arange(0)
+        where = np.asarray(indices) if len(indices) else np.arange(0)
+        chosen = np.arange(len(self))[where].tolist()
         part = type(self)(
             paths=tuple(self.paths[i] for i in chosen),
             classes=self.classes,
             targets=self.targets[chosen],
         )
         if (known := self._cache.get("hashes")) is not None:
-            new_index = {int(old): new for new, old in enumerate(chosen)}
+            new_index = {old: new for new, old in enumerate(chosen)}
             part._cache["hashes"] = ContentHashes(
                 digests=tuple(known.digests[i] for i in chosen),
                 errors=tuple(
@@ -289,8 +292,10 @@ class DataSource:
         ------
         DataError
             If an image has a label that is not among `classes`.
+        InvalidOption
+            If `classes` are not sorted and distinct.
         """
-        known = tuple(sorted(set(classes)))
+        known = tuple(classes)
         unknown = [label for label, n in self.counts().items() if n and label not in known]
         if unknown:
             message = (
@@ -311,7 +316,8 @@ class DataSource:
         Returns
         -------
         tuple of str
-            Sentences about classes of one image and of few; empty if there is nothing to say.
+            Sentences about classes of one image or of few, and labels that look alike; often
+            empty.
 
         Raises
         ------
@@ -323,13 +329,18 @@ class DataSource:
             raise DataError("there are no images to train on", code="no_images")
         if len(counts) == 1:
             label, n = next(iter(counts.items()))
-            message = (
-                f"all {n:,} images have the label {label!r}; training needs two labels or more"
-                if n > 1
-                else f"there is one image, {self.paths[0]}; training needs two labels or more"
-            )
+            message = f"{_count(n, 'image')}, all of the label {label!r}; training needs two labels"
+            folders = {path.parent for path in self.paths}
+            if (above := _common_folder(folders)) is not None:
+                message += f"; if the folders in {above} are the labels, pass that folder"
             raise DataError(message, source=label, code="one_class")
         notes = []
+        twins: dict[str, list[str]] = {}
+        for label in counts:
+            twins.setdefault(label.casefold(), []).append(label)
+        alike = [" and ".join(labels) for labels in twins.values() if len(labels) > 1]
+        if alike:
+            notes.append(f"labels that differ in upper and lower case only: {_some(alike)}")
         single = [label for label, n in counts.items() if n == 1]
         few = [label for label, n in counts.items() if 1 < n < _FEW_IMAGES]
         if single:
@@ -493,11 +504,24 @@ def _split_notes(
                 f"set: {_some(absent)}"
             )
     if conflicts:
+        first = dict(zip(conflicts[0].labels, conflicts[0].paths, strict=True))
+        twins = ", ".join(f"{path} ({label})" for label, path in first.items())
         notes.append(
             f"{_count(len(conflicts), 'image goes', 'images go')} by several labels "
-            f"(byte-identical files); the first: {conflicts[0]}"
+            f"(byte-identical files); the first: {twins}"
         )
     return tuple(notes)
+
+
+def _common_folder(folders: Collection[Path]) -> Path | None:
+    """Return the folder that holds all of several folders, unless that is one of them."""
+    if len(folders) < 2:
+        return None
+    try:
+        above = Path(os.path.commonpath(folders))
+    except ValueError:  # relative and absolute ones, or on several drives
+        return None
+    return None if above in folders else above
 
 
 def _path_key(path: Path) -> tuple[str, str]:

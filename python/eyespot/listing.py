@@ -41,7 +41,7 @@ _LITTER = {
 # Endings that no photo has. Any other ending, or none, is given the benefit of the doubt.
 _NOT_IMAGES = frozenset(
     """
-    .7z .aac .aae .avi .bin .bz2 .c .cfg .conf .cpp .css .csv .dat .db .doc .docx .flac .gz .h .h5
+    .7z .aac .aae .avi .bz2 .c .cfg .conf .cpp .css .csv .db .doc .docx .flac .gz .h .h5
     .hdf5 .htm .html .ini .ipynb .js .json .jsonl .lnk .log .lst .m4a .m4v .mat .md .mkv .mlmodel
     .mov .mp3 .mp4 .mpeg .mpg .npy .npz .ogg .onnx .parquet .pdf .pickle .pkl .ppt .pptx .pt .pth
     .py .pyc .rar .rst .rtf .sh .sha256 .sqlite .srt .svg .tar .tfrecord .tgz .toml .tsv .txt .url
@@ -220,6 +220,11 @@ def as_path(value: object, source: str) -> Path:
     raise InvalidOption(message, source=source, code="invalid_argument")
 
 
+def with_home(path: Path) -> Path:
+    """Return the path with a leading ``~`` replaced, if there is such a home folder."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - that one raises for an unknown user
+
+
 def check_some_exist(listing: Listing, source: str, hint: str) -> None:
     """Raise `DataError` if there is no path, or none of the paths is there."""
     if not listing.found:
@@ -240,7 +245,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _existing_folder(root: str | os.PathLike[str], wanted: str) -> Path:
-    folder = as_path(root, "path").expanduser()
+    folder = with_home(as_path(root, "path"))
     if folder.is_dir():
         return folder
     if not folder.exists():

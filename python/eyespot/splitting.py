@@ -60,19 +60,20 @@ def held_out(
     (because too few contents are left, or groups are larger than its share) others make up for in
     the order of the hash. So the result has `count` images whenever single files can fill it.
     """
+    labels: list[int] = targets.tolist()
     own: list[list[tuple[bytes, list[int]]]] = [[] for _ in range(n_classes)]
     key = b"eyespot.split" + seed.to_bytes(8, "little")
-    n_known = np.zeros(n_classes, dtype=np.int64)
+    n_known = [0] * n_classes
     for digest, group in group_by_content(digests).items():
-        classes = {int(targets[position]) for position in group}
+        classes = {labels[position] for position in group}
         for position in group:
-            n_known[targets[position]] += 1
+            n_known[labels[position]] += 1
         if len(classes) == 1:
             order = hashlib.sha256(key + digest.encode()).digest()
             own[classes.pop()].append((order, group))
 
     room = [max(sum(len(group) for _, group in groups) - 1, 0) for groups in own]
-    shares = _largest_remainders(n_known.tolist(), count)
+    shares = _largest_remainders(n_known, count)
     chosen: list[int] = []
     left_over: list[tuple[bytes, int, list[int]]] = []
     for label, groups in enumerate(own):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from eyespot.errors import DataError, InvalidOption
-from eyespot.listing import Listing, as_path, check_some_exist, clean_label, did_you_mean, text
+from eyespot.listing import (
+    Listing,
+    as_path,
+    check_some_exist,
+    clean_label,
+    did_you_mean,
+    text,
+    with_home,
+)
 
 __all__ = ["Table", "list_table"]
 
@@ -34,11 +43,11 @@ def list_table(
 ) -> Listing:
     """List the rows of a table; a row without a path or a label is passed over, with the reason."""
     path_column, label_column = text(path_column, "path_column"), text(label_column, "label_column")
-    base = None if base_dir is None else as_path(base_dir, "base_dir").expanduser()
+    base = None if base_dir is None else with_home(as_path(base_dir, "base_dir"))
     paths: Sequence[object]
     labels: Sequence[object]
     if isinstance(table, (str, os.PathLike)):
-        file = as_path(table, "table").expanduser()
+        file = with_home(as_path(table, "table"))
         source, row_source = str(file), file
         paths, labels = _read_csv(file, path_column, label_column)
         base = file.parent if base is None else base
@@ -73,13 +82,20 @@ def list_table(
 
 
 def _locate(value: object, base: Path | None, source: str) -> Path:
-    given = as_path(value, source)
-    path = given if base is None else base / given
-    # A table written on Windows: there a backslash parts folders, here it is part of a name.
-    if "\\" in str(given) and os.sep == "/" and not path.exists():
-        given = Path(str(given).replace("\\", "/"))
-        path = given if base is None else base / given
-    return path
+    """Return the path that a cell names, allowing for where tables come from.
+
+    Where no file of the very name is there, the name is tried without the spaces around it, with
+    backslashes as slashes (Windows), and with accents composed or taken apart (macOS).
+    """
+    given = str(as_path(value, source))
+    names = [given, given.strip()]
+    if os.sep == "/":
+        names.append(names[-1].replace("\\", "/"))
+    names += [unicodedata.normalize("NFC", names[-1]), unicodedata.normalize("NFD", names[-1])]
+    paths = [Path(name) if base is None else base / name for name in dict.fromkeys(names)]
+    if len(paths) == 1:
+        return paths[0]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _read_csv(file: Path, path_column: str, label_column: str) -> tuple[list[str], list[str]]:
@@ -131,8 +147,8 @@ def _read_columns(
     paths, labels = [], []
     for row in rows:
         if row:  # a blank line is no row
-            paths.append(row[at_path].strip() if at_path < len(row) else "")
-            labels.append(row[at_label].strip() if at_label < len(row) else "")
+            paths.append(row[at_path] if at_path < len(row) else "")
+            labels.append(row[at_label] if at_label < len(row) else "")
     return paths, labels
 
 

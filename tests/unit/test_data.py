@@ -195,6 +195,12 @@ def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
     assert len(DataSource.labeled_directories("~/photos")) == 2
 
 
+def test_a_tilde_that_is_no_home_is_a_plain_name(tmp_path, monkeypatch):
+    put(tmp_path, "~nobody-of-this-name/cat/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert len(DataSource.labeled_directories("~nobody-of-this-name")) == 1
+
+
 def refused(path, match, code):
     with pytest.raises(DataError, match=match) as caught:
         DataSource.labeled_directories(path)
@@ -525,24 +531,43 @@ def test_take_renumbers_the_errors(tmp_path):
 
 def test_with_classes_counts_in_the_classes_of_a_model(tmp_path):
     source = source_of(tmp_path, cat=1, dog=2)
-    assert source.with_classes(["dog", "bee", "cat"]).targets.tolist() == [1, 2, 2]
+    assert source.with_classes(["bee", "cat", "dog"]).targets.tolist() == [1, 2, 2]
     with pytest.raises(DataError, match=r"1 label .*: dog; the model knows bee, cat") as caught:
-        source.with_classes(["cat", "bee"])
+        source.with_classes(["bee", "cat"])
     assert caught.value.code == "unknown_label"
     with pytest.raises(DataError, match=r"did you mean 'dogs'\?"):
         source.with_classes(["cat", "dogs"])
+    with pytest.raises(InvalidOption, match="not sorted"):
+        source.with_classes(["dog", "cat"])
     only_cats = source.take([0])
     assert only_cats.with_classes(["bee", "cat"]).targets.tolist() == [1]
 
 
 def test_training_needs_two_classes(tmp_path):
-    with pytest.raises(DataError, match="all 3 images have the label 'cat'") as caught:
+    with pytest.raises(
+        DataError, match=r"3 images, all of the label 'cat'; training needs two labels$"
+    ) as caught:
         source_of(tmp_path / "a", cat=3).check_for_training()
     assert caught.value.code == "one_class"
-    with pytest.raises(DataError, match="there is one image"):
+    with pytest.raises(DataError, match="1 image, all of"):
         source_of(tmp_path / "b", cat=1).check_for_training()
     with pytest.raises(DataError, match="no images to train on"):
         source_of(tmp_path / "c", cat=1).take([]).check_for_training()
+
+
+def test_one_folder_too_high_is_answered_with_the_right_one(tmp_path):
+    source = DataSource.labeled_directories(put(tmp_path, "photos/cat/a.jpg", "photos/dog/b.jpg"))
+    with pytest.raises(DataError, match=r"if the folders in .*photos are the labels, pass that"):
+        source.check_for_training()
+
+
+def test_labels_that_differ_in_case_only_are_told(tmp_path):
+    source = source_of(tmp_path, Cat=10, dog=10)
+    put(tmp_path, *(f"cat/x{i}.jpg" for i in range(10)))
+    source = DataSource.labeled_directories(tmp_path)
+    if len(source.classes) == 3:  # the file system tells them apart
+        (note,) = source.check_for_training()
+        assert note == "labels that differ in upper and lower case only: Cat and cat"
 
 
 def test_small_classes_are_told_but_not_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import re
 import sys
 import unicodedata
@@ -192,6 +193,7 @@ def test_json_brings_back_equal_metrics():
     assert twin.skipped == SKIPPED
     assert twin != metrics_of(("ant", "bee", "東京"), [0, 0, 1], [0, 1, 1])
     assert twin != "something else"
+    assert pickle.loads(pickle.dumps(metrics)) == metrics
 
 
 def test_json_is_strict_and_holds_the_numbers_people_ask_for():

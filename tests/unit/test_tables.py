@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import UserDict
 from types import SimpleNamespace
 
@@ -61,6 +62,23 @@ def test_a_backslash_that_is_part_of_a_name_is_kept(photos):
     (photos / "t.csv").write_text("path,label\nodd\\name.jpg,cat\n")
     assert DataSource.from_table(photos / "t.csv").paths[0].name.endswith("name.jpg")
     assert DataSource.from_table(photos / "t.csv").hashes().errors == ()
+
+
+def test_spaces_around_a_name_are_kept_only_if_they_are_part_of_it(photos):
+    (photos / " spaced.jpg").write_bytes(b"x")
+    (photos / "t.csv").write_text("label, path\ncat, cats/1.jpg\ndog, spaced.jpg\n")
+    source = DataSource.from_table(photos / "t.csv")
+    assert rows(source, photos) == [("cat", "cats/1.jpg"), ("dog", " spaced.jpg")]
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_may_be_composed_in_the_table_and_not_on_disk_or_the_reverse(
+    tmp_path, on_disk, in_table
+):
+    (tmp_path / unicodedata.normalize(on_disk, "é.jpg")).write_bytes(b"x")
+    table = {"path": [unicodedata.normalize(in_table, "é.jpg")], "label": ["cat"]}
+    source = DataSource.from_table(table, base_dir=tmp_path)
+    assert source.hashes().errors == ()
 
 
 def test_rows_without_a_path_or_a_label_are_passed_over_by_number(photos):
