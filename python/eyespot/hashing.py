@@ -67,12 +67,14 @@ def hash_files(
 
     def work() -> None:
         nonlocal n_done
-        while not stop.is_set():
+        while True:
             with lock:
                 start = next(starts, None)
             if start is None:
                 return
             for i in range(start, min(start + _FILES_AT_A_TIME, len(paths))):
+                if stop.is_set():
+                    return
                 try:
                     digests[i] = _hash_file(paths[i])
                 except (OSError, ValueError) as error:
@@ -81,6 +83,11 @@ def hash_files(
             with lock:
                 n_done += min(_FILES_AT_A_TIME, len(paths) - start)
 
+    def check() -> None:
+        if cancel is not None and cancel.cancelled:
+            raise Cancelled("cancelled while the files were read", code="cancelled")
+
+    check()
     reporter = ProgressReporter(progress, Phase.INITIALIZED, len(paths))
     reporter.update(0)
     n_workers = max(1, min(n_threads, -(-len(paths) // _FILES_AT_A_TIME)))
@@ -88,8 +95,7 @@ def hash_files(
         futures = [pool.submit(work) for _ in range(n_workers)]
         try:
             while wait(futures, timeout=_WAKE_S, return_when=FIRST_EXCEPTION).not_done:
-                if cancel is not None and cancel.cancelled:
-                    raise Cancelled("cancelled while the files were read", code="cancelled")
+                check()
                 if any(future.done() and future.exception() for future in futures):
                     break
                 reporter.update(n_done)

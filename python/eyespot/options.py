@@ -354,12 +354,13 @@ class ModelParameters:
         Most steps of the solver, 1 or more. The default, 25, is Create ML's; training warns
         (`ConvergenceWarning`) when it was too few.
     tolerance : float
-        Training has converged when no entry of the gradient of the mean loss is larger than this;
-        0 or more.
-    l2 : float
-        Weight of the L2 penalty beside the mean log-loss, 0 or more: the objective is
-        ``mean log-loss + l2 / 2 * sum(weights**2)``, with the bias left out. Turi Create's
-        penalty ``p`` on the summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
+        How near to the minimum training has converged, as the head's fit defines it: a bound on
+        the gradient of the mean loss; 0 or more.
+    l2 : float or "auto"
+        Strength of the L2 penalty beside the mean log-loss, 0 or more: the objective is
+        ``mean log-loss + l2 / 2 * sum(weights**2)``, with the bias left out. ``"auto"`` lets the
+        head choose by cross-validation on the training images. Turi Create's penalty ``p`` on the
+        summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
     class_weights : None, "balanced" or mapping of str to float
         Weight of each class in the loss. ``None`` gives every image the weight 1;
         ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a mapping gives
@@ -387,7 +388,7 @@ class ModelParameters:
     validation: SplitStrategy | LabeledData | None = field(default_factory=SplitStrategy.automatic)
     max_iterations: int = 25
     tolerance: float = 1e-4
-    l2: float = 1e-3
+    l2: float | Literal["auto"] = "auto"
     class_weights: Literal["balanced"] | Mapping[str, float] | None = None
     feature_extractor: Extractor | None = None
     crop: CropPolicy | None = None
@@ -400,7 +401,8 @@ class ModelParameters:
         put(self, "validation", _validation(self.validation))
         put(self, "max_iterations", integer(self.max_iterations, "max_iterations", low=1))
         put(self, "tolerance", real(self.tolerance, "tolerance", low=0.0))
-        put(self, "l2", real(self.l2, "l2", low=0.0))
+        if self.l2 != "auto":
+            put(self, "l2", real(self.l2, "l2", low=0.0, word="auto"))
         put(self, "class_weights", _class_weights(self.class_weights))
         if self.crop is not None:
             put(self, "crop", one_of(CropPolicy, self.crop, "crop"))
@@ -489,8 +491,12 @@ def real(
     low: float | None = None,
     above: float | None = None,
     high: float | None = None,
+    word: str = "",
 ) -> float:
-    """Return `value` as a finite float within bounds; else `InvalidOption`, naming them."""
+    """Return `value` as a finite float within bounds; else `InvalidOption`, naming them.
+
+    `word` is what the caller takes beside numbers; the message names it.
+    """
     number = math.nan
     if not isinstance(value, (str, bytes, bool)):
         try:
@@ -509,6 +515,10 @@ def real(
             span = f"a number from {low:g} to {high:g}"
         else:
             span = f"a finite number from {low:g} up"
+        if word:
+            span += f", or {word!r}"
+        if word and isinstance(value, str):
+            span += _did_you_mean(value, (word,))
         message = f"{name} is {value!r}; allowed: {span}"
         raise InvalidOption(message, source=name, code="invalid_argument")
     return number

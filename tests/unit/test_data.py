@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import signal
 import sys
+import time
 import unicodedata
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from eyespot._core import CancelToken
 from eyespot.data import DataSource, IgnoredFile
 from eyespot.errors import Cancelled, DataError, InvalidOption
 from eyespot.progress import Phase
@@ -420,25 +422,41 @@ def test_hashing_tells_its_progress_and_can_be_cancelled(tmp_path):
     assert {progress.phase for progress in seen} == {Phase.INITIALIZED}
 
 
-def test_hashing_stops_when_asked_to(tmp_path, monkeypatch):
-    put(tmp_path, *(f"cat/{i}.jpg" for i in range(100)))
-    source = DataSource.labeled_directories(tmp_path)
+def slow_hashing(monkeypatch, then):
+    """Let each file take 20 ms and call `then` after the third; return the list of those read."""
     read = []
 
     def slow(path):
         read.append(path)
-        monkeypatch.setattr("eyespot.hashing._WAKE_S", 0.0)
-        import time
-
+        if len(read) == 3:
+            then()
         time.sleep(0.02)
         return "0"
 
     monkeypatch.setattr("eyespot.hashing._hash_file", slow)
+    return read
+
+
+def test_hashing_stops_when_asked_to(tmp_path, monkeypatch):
+    put(tmp_path, *(f"cat/{i}.jpg" for i in range(100)))
+    source = DataSource.labeled_directories(tmp_path)
+    token = CancelToken()
+    read = slow_hashing(monkeypatch, token.cancel)
     with pytest.raises(Cancelled):
-        source.hashes(n_threads=1, cancel=SimpleNamespace(cancelled=True))
-    assert len(read) < 100
+        source.hashes(n_threads=1, cancel=token)
+    assert 3 <= len(read) <= 20
+    with pytest.raises(Cancelled):
+        source.hashes(cancel=token)
     monkeypatch.undo()
-    assert len(source.hashes().digests) == 100
+    assert source.hashes().digests[0] == hashlib.sha256(b"cat/0.jpg").hexdigest()
+
+
+def test_hashing_stops_at_ctrl_c(tmp_path, monkeypatch):
+    put(tmp_path, *(f"cat/{i}.jpg" for i in range(100)))
+    read = slow_hashing(monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        DataSource.labeled_directories(tmp_path).hashes(n_threads=1)
+    assert 3 <= len(read) <= 20
 
 
 def test_an_error_that_is_not_the_files_own_reaches_the_caller(tmp_path, monkeypatch):

@@ -65,6 +65,7 @@ def test_the_defaults_are_create_mls():
     assert parameters.class_weights is None
     assert parameters.feature_extractor is None
     assert parameters.crop is None
+    assert parameters.l2 == "auto"
     assert parameters.on_error == "skip"
 
 
@@ -87,7 +88,8 @@ def test_validation_may_be_a_strategy_a_source_none_or_a_word():
         ({"tolerance": -1e-9}, "tolerance is -1e-09; allowed: a finite number from 0 up"),
         ({"tolerance": float("nan")}, "tolerance is nan"),
         ({"l2": float("inf")}, "l2 is inf"),
-        ({"l2": "0.1"}, "l2 is '0.1'"),
+        ({"l2": "0.1"}, "l2 is '0.1'; allowed: a finite number from 0 up, or 'auto'$"),
+        ({"l2": "atuo"}, r"did you mean 'auto'\?"),
         ({"class_weights": "balnced"}, r"None, 'balanced', or a mapping.*did you mean 'balanced'"),
         ({"class_weights": [1, 2]}, "class_weights is list"),
         ({"class_weights": {"cat": 0}}, r"class_weights\['cat'\] is 0; allowed: .* above 0"),
