@@ -545,6 +545,6 @@ def _classes(classes: Sequence[str]) -> str:
 
 def _some(names: Sequence[str]) -> str:
     """Name a few of `names`, and say how many there are besides."""
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
+    if len(names) <= _NAMES_SHOWN + 1:  # the last one takes no more room than "1 more"
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMES_SHOWN])} and {len(names) - _NAMES_SHOWN:,} more"

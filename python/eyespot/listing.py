@@ -210,14 +210,19 @@ def text(value: object, name: str) -> str:
     return value
 
 
-def as_path(value: object, source: str) -> Path:
-    """Return `value` as a `Path`; else `InvalidOption`, naming `source`."""
+def path_text(value: object, source: str) -> str:
+    """Return the text of a path; else `InvalidOption`, naming `source`."""
     if isinstance(value, (str, bytes, os.PathLike)):
         decoded = os.fsdecode(value)
         if decoded and "\0" not in decoded:
-            return Path(decoded)
+            return decoded
     message = f"{source} has {value!r}; allowed: paths"
     raise InvalidOption(message, source=source, code="invalid_argument")
+
+
+def as_path(value: object, source: str) -> Path:
+    """Return `value` as a `Path`; else `InvalidOption`, naming `source`."""
+    return value if isinstance(value, Path) else Path(path_text(value, source))
 
 
 def with_home(path: Path) -> Path:

@@ -16,6 +16,7 @@ from eyespot.listing import (
     check_some_exist,
     clean_label,
     did_you_mean,
+    path_text,
     text,
     with_home,
 )
@@ -46,17 +47,18 @@ def list_table(
     base = None if base_dir is None else with_home(as_path(base_dir, "base_dir"))
     paths: Sequence[object]
     labels: Sequence[object]
+    numbers: Sequence[int]
     if isinstance(table, (str, os.PathLike)):
         file = with_home(as_path(table, "table"))
         source, row_source = str(file), file
-        paths, labels = _read_csv(file, path_column, label_column)
+        paths, labels, numbers = _read_csv(file, path_column, label_column)
         base = file.parent if base is None else base
-        first_row = 2  # the header is line 1
+        unit = "line"
     else:
         source, row_source = "the table", Path("table")
         paths = _column(table, path_column)
         labels = _column(table, label_column)
-        first_row = 0
+        numbers, unit = range(len(paths)), "row"
     if len(paths) != len(labels):
         message = (
             f"{source}: column {path_column!r} has {len(paths):,} rows but {label_column!r} has "
@@ -65,16 +67,17 @@ def list_table(
         raise DataError(message, source=source, code="bad_table")
 
     listing = Listing()
-    for row, (value, label) in enumerate(zip(paths, labels, strict=True), start=first_row):
+    for number, value, label in zip(numbers, paths, labels, strict=True):
+        row = f"{source}, {unit} {number}"
         if _is_missing(value):
-            listing.ignore(row_source, f"row {row} has no path")
+            listing.ignore(row_source, f"{unit} {number} has no path")
             continue
-        path = _locate(value, base, f"{source}, row {row}")
+        path = _locate(value, base, row)
         if _is_missing(label):
-            listing.ignore(path, f"row {row} of {source} has no label")
+            listing.ignore(path, f"{unit} {number} of {source} has no label")
         else:
             name = os.fsdecode(label) if isinstance(label, bytes) else str(label)
-            listing.found.append((clean_label(name, f"{source}, row {row}"), path))
+            listing.found.append((clean_label(name, row), path))
     where = "the current folder" if base is None else str(base)
     hint = f" (paths are taken from {where}; base_dir names another folder)"
     check_some_exist(listing, source, hint)
@@ -87,18 +90,21 @@ def _locate(value: object, base: Path | None, source: str) -> Path:
     Where no file of the very name is there, the name is tried without the spaces around it, with
     backslashes as slashes (Windows), and with accents composed or taken apart (macOS).
     """
-    given = str(as_path(value, source))
+    given = path_text(value, source)
     names = [given, given.strip()]
     if os.sep == "/":
         names.append(names[-1].replace("\\", "/"))
     names += [unicodedata.normalize("NFC", names[-1]), unicodedata.normalize("NFD", names[-1])]
-    paths = [Path(name) if base is None else base / name for name in dict.fromkeys(names)]
+    folder = "" if base is None else os.fspath(base)
+    paths = [Path(os.path.join(folder, name)) for name in dict.fromkeys(names)]  # noqa: PTH118 - fast
     if len(paths) == 1:
         return paths[0]
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _read_csv(file: Path, path_column: str, label_column: str) -> tuple[list[str], list[str]]:
+def _read_csv(
+    file: Path, path_column: str, label_column: str
+) -> tuple[list[str], list[str], list[int]]:
     if file.suffix.lower() in _OTHER_TABLES:
         message = f"{file} is no CSV file; read it with pandas or polars and pass the data frame"
         raise DataError(message, source=str(file), code="bad_table")
@@ -140,16 +146,18 @@ def _delimiter(file: Path, line: str, path_column: str, label_column: str) -> st
 
 def _read_columns(
     stream: Iterable[str], delimiter: str, path_column: str, label_column: str
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[str], list[int]]:
+    """Return the paths, the labels, and the number of the line that each row ends on."""
     rows = csv.reader(stream, delimiter=delimiter)
     names = [name.strip() for name in next(rows)]
     at_path, at_label = names.index(path_column), names.index(label_column)
-    paths, labels = [], []
+    paths, labels, numbers = [], [], []
     for row in rows:
         if row:  # a blank line is no row
             paths.append(row[at_path] if at_path < len(row) else "")
             labels.append(row[at_label] if at_label < len(row) else "")
-    return paths, labels
+            numbers.append(rows.line_num)
+    return paths, labels, numbers
 
 
 def _column(table: object, name: str) -> list[object]:

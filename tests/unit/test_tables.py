@@ -82,13 +82,13 @@ def test_accents_may_be_composed_in_the_table_and_not_on_disk_or_the_reverse(
 
 
 def test_rows_without_a_path_or_a_label_are_passed_over_by_number(photos):
-    (photos / "t.csv").write_text("path,label\ncats/1.jpg,cat\n,dog\ndogs/1.jpg, \ncats/2.jpg\n")
+    (photos / "t.csv").write_text("path,label\n\ncats/1.jpg,cat\n,dog\ndogs/1.jpg, \ncats/2.jpg\n")
     source = DataSource.from_table(photos / "t.csv")
     assert rows(source, photos) == [("cat", "cats/1.jpg")]
     assert {entry.reason for entry in source.ignored} == {
-        "row 3 has no path",
-        f"row 4 of {photos / 't.csv'} has no label",
-        f"row 5 of {photos / 't.csv'} has no label",
+        "line 4 has no path",
+        f"line 5 of {photos / 't.csv'} has no label",
+        f"line 6 of {photos / 't.csv'} has no label",
     }
 
 
@@ -100,7 +100,7 @@ def test_rows_without_a_path_or_a_label_are_passed_over_by_number(photos):
         (b"Path;label\nx;cat\n", r"'Path', 'label'; did you mean 'Path'\?", "no_such_column"),
         (b"cats/1.jpg,cat\n", "'cats/1.jpg', 'cat'; the first line must name", "no_such_column"),
         (b"path,label\n", "names no image$", "no_images"),
-        (b"path,label\n,\n", "names no image; the first thing .*row 2 has no path", "no_images"),
+        (b"path,label\n,\n", "names no image; the first thing .*line 2 has no path", "no_images"),
         (b"path,label\ngone.jpg,cat\n", r"the only file .* base_dir names another", "not_found"),
         (b"path,label\ncaf\xe9.jpg,cat\n", "not UTF-8 text.*save it as CSV in UTF-8", "bad_table"),
         ("path,label\nx,cat\n".encode("utf-16"), "not UTF-8 text", "bad_table"),
