@@ -70,7 +70,8 @@ $(STAMPS)/demo: $(STAMPS)/package
 	@touch $@
 
 demo: $(if $(PHOTOS),$(STAMPS)/package,$(STAMPS)/demo)
-	@eyespot demo $(if $(PHOTOS),"$(PHOTOS)")
+	@mkdir -p demo
+	@eyespot demo $(if $(PHOTOS),"$(PHOTOS)") --output demo/model.onnx
 
 test: $(STAMPS)/package
 	@cmake --preset release $(CCACHE) --log-level=WARNING

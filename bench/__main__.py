@@ -44,6 +44,9 @@ def main() -> int:
     if chosen.suite not in suites():
         print(f"name a suite: {', '.join(suites())}", file=sys.stderr)
         return 2
+    if not chosen.data.is_dir():
+        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
+        return 2
     facts = environment.describe()
     print(json.dumps(facts, indent=2))
     local = chosen.local
