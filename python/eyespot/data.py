@@ -91,6 +91,16 @@ class DataSource:
     ------
     InvalidOption
         If the attributes do not fit together.
+
+    Examples
+    --------
+    >>> from eyespot import DataSource, SplitStrategy
+    >>> data = DataSource.labeled_directories("photos")  # doctest: +SKIP
+    >>> data.counts()  # doctest: +SKIP
+    {'cat': 120, 'dog': 131}
+    >>> split = data.split(SplitStrategy.fixed(0.2, seed=1))  # doctest: +SKIP
+    >>> len(split.train), len(split.validation)  # doctest: +SKIP
+    (201, 50)
     """
 
     paths: tuple[Path, ...]
@@ -104,7 +114,10 @@ class DataSource:
         paths: Iterable[object] = self.paths
         put(self, "paths", tuple(p if isinstance(p, Path) else as_path(p, "paths") for p in paths))
         put(self, "classes", tuple(self.classes))
-        targets = np.array(self.targets, dtype=np.int64)
+        given = np.asarray(self.targets)
+        if given.size and given.dtype.kind not in "iu":
+            _refuse("targets", f"are {given.dtype}; allowed: whole numbers")
+        targets = given.astype(np.int64)  # a copy
         targets.setflags(write=False)
         put(self, "targets", targets)
         put(self, "ignored", tuple(self.ignored))
@@ -348,6 +361,8 @@ class DataSource:
                 f"{_count(len(single), 'class has', 'classes have')} a single image, which is "
                 f"trained on and so cannot be validated: {_some(single)}"
             )
+            if len(single) == len(counts):
+                notes.append("no label has a second image: is that part of the name the label?")
         if few:
             notes.append(
                 f"{_count(len(few), 'class has', 'classes have')} fewer than {_FEW_IMAGES} images: "

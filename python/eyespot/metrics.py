@@ -102,6 +102,17 @@ class ClassifierMetrics:
         at least 2.2e-16 (the smallest step of float64 at 1), so that one image adds at most 36.04.
     skipped : tuple of ImageError
         The images that could not be read; no other number here includes them.
+
+    Examples
+    --------
+    >>> probabilities = [[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.5, 0.1, 0.4]]
+    >>> metrics = ClassifierMetrics.from_probabilities(
+    ...     ["ant", "bee", "cat"], [0, 1, 2], probabilities
+    ... )
+    >>> metrics.n_correct, metrics.top_k_accuracy(2)
+    (2, 1.0)
+    >>> metrics.most_confused(1)
+    (Confusion(true='cat', predicted='ant', count=1, share=1.0),)
     """
 
     classes: tuple[str, ...]

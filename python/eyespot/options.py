@@ -286,6 +286,13 @@ class SplitStrategy:
     -----
     The automatic sizes are Create ML's: none below 50 images, 10 % below 200, 5 % from there on,
     and 10,000 at most. Create ML's own split is random and not stratified; ours is.
+
+    Examples
+    --------
+    >>> [SplitStrategy.automatic().validation_count(n) for n in (49, 120, 1000)]
+    [0, 12, 50]
+    >>> SplitStrategy.fixed(0.2, seed=7)
+    SplitStrategy(ratio=0.2, seed=7)
     """
 
     ratio: float | None = None

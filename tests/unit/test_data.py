@@ -517,6 +517,7 @@ def test_a_source_can_be_pickled(tmp_path):
     [
         ({"classes": ("b", "a")}, "not sorted and distinct"),
         ({"classes": ("a", "a")}, "not sorted and distinct"),
+        ({"targets": [0.5, 1.0]}, "targets: are float64; allowed: whole numbers"),
         ({"targets": [0]}, r"shape \(1,\) does not fit 2 paths"),
         ({"targets": [0, 2]}, "from 0 to 1"),
         ({"targets": [-1, 0]}, "from 0 to 1"),
@@ -594,3 +595,9 @@ def test_small_classes_are_told_but_not_refused(tmp_path):
     assert single.startswith("1 class has a single image")
     assert single.endswith(": cat")
     assert few == "1 class has fewer than 10 images: dog"
+
+
+def test_labels_that_are_all_different_are_questioned(tmp_path):
+    put(tmp_path, "IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg")
+    notes = DataSource.labeled_files(tmp_path).check_for_training()
+    assert notes[1] == "no label has a second image: is that part of the name the label?"
