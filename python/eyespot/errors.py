@@ -27,6 +27,15 @@ __all__ = [
 ]
 
 
+def printable(text: str) -> str:
+    """Return text that any terminal or file takes.
+
+    The name of a file need not be valid UTF-8; Python keeps such bytes as lone surrogates, which
+    no stream can write. They become backslash escapes here.
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 class EyespotError(Exception):
     """Base class of every error that eyespot raises on purpose.
 
@@ -41,7 +50,7 @@ class EyespotError(Exception):
     """
 
     def __init__(self, message: str, *, source: str = "", code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.source = source
         self.code = code
 
@@ -117,7 +126,7 @@ class ImageError:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.message}"
+        return printable(f"{self.source}: {self.message}")
 
     def to_exception(self) -> DecodeError:
         """Return the same fact as an exception that can be raised."""

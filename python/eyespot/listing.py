@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eyespot.errors import DataError, InvalidOption
+from eyespot.errors import DataError, InvalidOption, printable
 from eyespot.options import integer
 
 __all__ = [
@@ -73,7 +73,7 @@ class IgnoredFile:
         return os.fspath(self.path)
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return printable(f"{self.path}: {self.reason}")
 
 
 @dataclass(slots=True)
@@ -102,9 +102,8 @@ def clean_label(name: str, source: str | Path) -> str:
     try:
         label.encode()
     except UnicodeEncodeError:
-        shown = label.encode(errors="backslashreplace").decode()
-        message = f"{shown}: the name is not valid UTF-8, so it cannot be a label; rename it"
-        raise DataError(message, source=shown, code="bad_label") from None
+        message = f"{label}: the name is not valid UTF-8, so it cannot be a label; rename it"
+        raise DataError(message, source=printable(label), code="bad_label") from None
     return label
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from eyespot.errors import DataError, ImageError, InvalidOption
+from eyespot.errors import DataError, ImageError, InvalidOption, printable
 from eyespot.options import integer
 from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
 
@@ -333,7 +333,8 @@ class ClassifierMetrics:
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return `to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        return printable(text)  # in JSON, too, that is how such a character is written
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -497,7 +498,7 @@ class ClassifierMetrics:
             skipped = [[error.source, error.code, error.message] for error in self.skipped]
             table_html = html_table("Skipped", ["image", "code", "why"], skipped[:1000], left=3)
             parts.append(_folded(f"{len(skipped):,} images were skipped", table_html))
-        return f'<div class="eyespot">{STYLE}{"".join(parts)}</div>'
+        return printable(f'<div class="eyespot">{STYLE}{"".join(parts)}</div>')
 
 
 _CLASS_HEADER = ["class", "images", "predicted", "precision", "recall", "F1"]

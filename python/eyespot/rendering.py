@@ -42,7 +42,7 @@ def percent(value: float, digits: int = 1) -> str:
     return "n/a" if value != value else f"{100 * value:.{digits}f} %"
 
 
-def printable(text: str) -> str:
+def on_one_line(text: str) -> str:
     """Return text on one line: control characters and line ends become visible."""
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Cf" else ascii(c)[1:-1] for c in text
@@ -61,7 +61,7 @@ def display_width(text: str) -> int:
 
 def shorten(text: str, columns: int) -> str:
     """Return text on one line of at most `columns` columns; the middle gives way to an ellipsis."""
-    text = printable(text)
+    text = on_one_line(text)
     if display_width(text) <= columns:
         return text
     tail_columns = (columns - 1) // 3
@@ -97,7 +97,7 @@ def text_table(
     columns : int
         Width to keep to.
     """
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    cells = [[on_one_line(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
     room = columns - sum(widths[left:]) - 2 * (len(widths) - 1)
     spare = max(room, 4 * left)
@@ -124,7 +124,7 @@ def html_table(
         cells = []
         for i, cell in enumerate(row):
             kind = f' class="label" title="{html.escape(cell)}"' if i < left else ""
-            cells.append(f"<{tag}{kind}>{html.escape(printable(cell))}</{tag}>")
+            cells.append(f"<{tag}{kind}>{html.escape(on_one_line(cell))}</{tag}>")
         return "".join(cells)
 
     body = "".join(f"<tr>{line('td', row)}</tr>" for row in rows)
@@ -139,7 +139,8 @@ def heat_map(
 ) -> str:
     """Return a square table of counts, each shaded by its share of its row."""
     head = "".join(
-        f'<th title="{html.escape(label)}">{html.escape(printable(label))}</th>' for label in labels
+        f'<th title="{html.escape(label)}">{html.escape(on_one_line(label))}</th>'
+        for label in labels
     )
     lines = []
     for label, row, total in zip(labels, counts, row_totals, strict=True):
@@ -150,7 +151,7 @@ def heat_map(
             title = html.escape(f"{label} taken for {predicted}: {count:,} ({percent(share)})")
             text = f"{count:,}" if count else "·"
             cells.append(f'<td style="background: {shade}" title="{title}">{text}</td>')
-        shown = html.escape(printable(label))
+        shown = html.escape(on_one_line(label))
         lines.append(
             f'<tr><th class="label" title="{html.escape(label)}">{shown}</th>{"".join(cells)}</tr>'
         )

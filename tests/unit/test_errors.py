@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 
 import pytest
@@ -83,3 +84,11 @@ def test_each_code_of_the_core_has_its_class(code, kind):
 
 def test_an_error_of_the_core_without_a_source_is_its_message_alone():
     assert str(errors.from_core("io", "", "disk full")) == "disk full"
+
+
+def test_the_name_of_a_file_that_is_not_utf8_can_be_printed_and_still_be_opened():
+    name = os.fsdecode(b"caf\xe9.jpg")
+    value = ImageError(index=0, source=name, code="io", message="gone")
+    for text in (str(value), str(value.to_exception()), str(errors.from_core("io", name, "gone"))):
+        assert text.encode() == rb"caf\udce9.jpg: gone"
+    assert os.fsencode(value.to_exception().source) == b"caf\xe9.jpg"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import math
+import os
 import pickle
 import re
 import sys
@@ -196,6 +197,16 @@ def test_json_brings_back_equal_metrics():
     assert twin != metrics_of(("ant", "bee", "東京"), [0, 0, 1], [0, 1, 1])
     assert twin != "something else"
     assert pickle.loads(pickle.dumps(metrics)) == metrics
+
+
+def test_a_skipped_file_whose_name_is_not_utf8_can_be_written_and_read(tmp_path):
+    error = ImageError(index=0, source=os.fsdecode(b"caf\xe9.jpg"), code="io", message="gone")
+    metrics = metrics_of(THREE, [0], [0], skipped=[error])
+    (tmp_path / "m.json").write_text(metrics.to_json(), encoding="utf-8")
+    values = json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))
+    assert ClassifierMetrics.from_dict(values) == metrics
+    assert str(metrics).encode().endswith(rb"caf\udce9.jpg  gone")
+    assert rb"caf\udce9.jpg" in metrics._repr_html_().encode()
 
 
 def test_json_is_strict_and_holds_the_numbers_people_ask_for():
