@@ -79,10 +79,10 @@ struct DecodeLimits {
 struct DecodeRequest {
   /// Part of the stored image that is needed; width or height 0 means all of it. The codec may
   /// deliver more around it, never less.
-  Rect region;
+  Rect region{};
   /// The region will be resized to this size, so a JPEG may be decoded at 1/2, 1/4 or 1/8 while the
   /// scaled region stays at least this large on both sides. {0, 0}: full scale only.
-  Size target;
+  Size target{};
   /// Colour behind transparent pixels (sRGB); white unless told otherwise. Compositing is done on
   /// the stored samples, as browsers and Pillow do, not in linear light.
   std::array<std::uint8_t, 3> background{255, 255, 255};
@@ -167,7 +167,7 @@ void decode_rows(std::span<const std::uint8_t> bytes, const ImageInfo& info,
                  std::string_view source);
 
 struct DecodeOptions {
-  DecodeLimits limits;
+  DecodeLimits limits{};
   std::array<std::uint8_t, 3> background{255, 255, 255};  ///< behind transparent pixels
   bool apply_orientation = true;                          ///< turn upright as EXIF says
 };

@@ -333,7 +333,9 @@ class JpegDecoder {
     const JDIMENSION below = cinfo_.output_height - cinfo_.output_scanline;
     if (below > 0) {
       if (rest_is_there()) return;
-      run([this, below] { (void)jpeg_skip_scanlines(&cinfo_, below); });
+      // Skipping to the very end would decode nothing, so the last row is read.
+      run([this, below] { (void)jpeg_skip_scanlines(&cinfo_, below - 1); });
+      read_rows(rows.data(), 1);
     }
     finish();
   }
@@ -349,11 +351,21 @@ class JpegDecoder {
     });
   }
 
+  /// jpeg_crop_scanline() takes every component to be scaled alike. Chroma that the IDCT already
+  /// enlarges in part, as at 1/2 of 4:1:0, would come out wrong at the edges.
+  [[nodiscard]] bool can_crop_columns() const noexcept {
+    for (int i = 0; i < cinfo_.num_components; ++i) {
+      if (dct_width(cinfo_.comp_info[i]) != block_size() && sampling(i).step_x != 1) return false;
+    }
+    return true;
+  }
+
   /// Leaves out columns that the region does not need; `left` becomes the first one decoded.
   void crop_columns(const Rect& region, JDIMENSION& left) {
     const std::uint32_t from = region.x - std::min(region.x, kCropMargin);
     const std::uint32_t right = region.x + region.width;
     const std::uint32_t to = right + std::min(cinfo_.output_width - right, kCropMargin);
+    if (!can_crop_columns()) return;
     if (from < mcu_width() && cinfo_.output_width - to < mcu_width()) return;
     JDIMENSION start = from;
     JDIMENSION width = to - from;

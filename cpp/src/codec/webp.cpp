@@ -97,10 +97,21 @@ Rect overlap(const Rect& region, const Rect& frame) noexcept {
 
 /// Pixels of one frame's part.
 struct Pixels {
-  Rect part;  ///< in frame coordinates; starts at even numbers, as libwebp's cropping needs
+  Rect part;  ///< in frame coordinates
   std::size_t stride = 0;
   std::vector<std::uint8_t> samples;
 };
+
+/// libwebp crops from even coordinates, and its chroma upsampling looks at one neighbour, which the
+/// edge of a crop lacks: two pixels more on every side give the pixels of a whole decode.
+Rect widen(const Rect& wanted, const Rect& frame) noexcept {
+  constexpr std::uint32_t kMargin = 2;
+  const std::uint32_t left = (wanted.x - std::min(wanted.x, kMargin)) & ~1U;
+  const std::uint32_t top = (wanted.y - std::min(wanted.y, kMargin)) & ~1U;
+  const std::uint32_t right = std::min(wanted.x + wanted.width + kMargin, frame.width);
+  const std::uint32_t bottom = std::min(wanted.y + wanted.height + kMargin, frame.height);
+  return {.x = left, .y = top, .width = right - left, .height = bottom - top};
+}
 
 Pixels decode_part(const WebPData& fragment, const Rect& frame, const Rect& wanted, bool alpha,
                    const DecodeJob& job) {
@@ -116,10 +127,7 @@ Pixels decode_part(const WebPData& fragment, const Rect& frame, const Rect& want
   }
 
   Pixels pixels;
-  pixels.part = {.x = wanted.x & ~1U,
-                 .y = wanted.y & ~1U,
-                 .width = wanted.x + wanted.width - (wanted.x & ~1U),
-                 .height = wanted.y + wanted.height - (wanted.y & ~1U)};
+  pixels.part = widen(wanted, frame);
   const Rect& part = pixels.part;
   if (part.width != frame.width || part.height != frame.height) {
     config.options.use_cropping = 1;
@@ -176,7 +184,7 @@ void decode_webp(const DecodeJob& job) {
   job.sink.begin(stream);
   if (!alpha) {
     for (std::uint32_t y = 0; y < region.height; ++y) {
-      const std::size_t inner = wanted.y - pixels.part.y + y;
+      const std::size_t inner = std::size_t{wanted.y} - pixels.part.y + y;
       job.sink.row(0, y,
                    pixels.samples.data() + inner * pixels.stride +
                        std::size_t{wanted.x - pixels.part.x} * 3);
@@ -191,7 +199,7 @@ void decode_webp(const DecodeJob& job) {
     const std::uint32_t canvas_y = region.y + y;
     if (wanted.width > 0 && canvas_y >= frame.y + wanted.y &&
         canvas_y < frame.y + wanted.y + wanted.height) {
-      const std::size_t inner = canvas_y - frame.y - pixels.part.y;
+      const std::size_t inner = std::size_t{canvas_y} - frame.y - pixels.part.y;
       composite_row(
           pixels.samples.data() + inner * pixels.stride + std::size_t{wanted.x - pixels.part.x} * 4,
           wanted.width, job.request.background,
