@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,3 +116,65 @@ def decode(
     apply_orientation: bool = True,
     source: str = "",
 ) -> NDArray[np.uint8]: ...
+
+# solver
+class SoftmaxSolver:
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        targets: NDArray[np.int32],
+        *,
+        n_classes: int,
+        l2: float,
+        tolerance: float,
+        weights: NDArray[np.float32] | None = None,
+        memory: int = 10,
+        curvature: float = 0.0,
+        pool: ThreadPool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def start(
+        self, weights: NDArray[np.float32] | None = None, bias: NDArray[np.float64] | None = None
+    ) -> None: ...
+    def step(self) -> str: ...
+    def test(self) -> bool: ...
+    def solution(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]: ...
+    def evaluate(
+        self, weights: NDArray[np.float32], bias: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]: ...
+    def get_state(self) -> dict[str, Any]: ...
+    def set_state(self, state: dict[str, Any]) -> None: ...
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def n_evaluations(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def predicted_decrease(self) -> float: ...
+    @property
+    def n_correct(self) -> int: ...
+    @property
+    def feature_variance(self) -> float: ...
+
+def softmax_path(
+    embeddings: NDArray[np.float32],
+    targets: NDArray[np.int32],
+    *,
+    n_classes: int,
+    fold: NDArray[np.int32],
+    n_folds: int,
+    relative_path: NDArray[np.float64],
+    tolerance: float,
+    weights: NDArray[np.float32] | None = None,
+    pool: ThreadPool | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[float, list[tuple[float, float, float, int]]]: ...
+def softmax_probabilities(
+    embeddings: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float64],
+    pool: ThreadPool | None = None,
+) -> NDArray[np.float32]: ...

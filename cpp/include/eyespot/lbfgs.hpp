@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace eyespot {
+
+/// Why a minimisation ended; `running` while it has not.
+enum class StopReason : std::uint8_t {
+  running,
+  converged,       ///< both tolerances of LbfgsOptions were met
+  max_iterations,  ///< the caller's budget of iterations was spent first
+  no_progress,     ///< no step lowers the objective any more: the limit of its arithmetic
+};
+
+/// The stable lower-case name of a reason ("max_iterations").
+[[nodiscard]] std::string_view stop_reason_name(StopReason reason) noexcept;
+
+/// An objective at one point. `gradient_norm` is whatever norm the objective wants its tolerance to
+/// apply to; the minimiser only compares it.
+struct Evaluation {
+  double value = 0;
+  double gradient_norm = 0;
+};
+
+/// Computes the value at x and writes the gradient. May throw; the state is then as before the
+/// step.
+using Objective = std::function<Evaluation(std::span<const double> x, std::span<double> gradient)>;
+
+struct LbfgsOptions {
+  std::size_t memory = 10;           ///< pairs of steps kept
+  double gradient_tolerance = 1e-4;  ///< converged needs gradient_norm <= this, and
+  double decrease_tolerance = 1e-5;  ///< predicted_decrease <= this * |value|
+  double noise = 1e-7;               ///< relative rounding error to expect in the value
+  std::size_t max_trials = 20;       ///< evaluations in one line search
+};
+
+/// Everything the method knows between two iterations, as plain arrays and numbers: writing it out
+/// and reading it back continues bit for bit. The pairs lie in a ring of `memory` rows.
+struct LbfgsState {
+  std::vector<double> x;
+  std::vector<double> gradient;
+  std::vector<float> steps;        ///< memory x n: differences of x
+  std::vector<float> changes;      ///< memory x n: differences of the gradient
+  std::vector<double> curvatures;  ///< memory: dot(step, change), all positive
+  double value = 0;
+  double gradient_norm = 0;
+  double predicted_decrease = 0;  ///< by the quadratic model; estimates value - minimum
+  double scale = 1;               ///< of the initial inverse Hessian
+  std::uint64_t iteration = 0;
+  std::uint64_t n_evaluations = 0;
+  std::uint64_t n_pairs = 0;    ///< valid rows, at most `memory`
+  std::uint64_t next_pair = 0;  ///< row that the next pair overwrites
+  StopReason stop = StopReason::running;
+};
+
+/// Evaluates the objective at x and returns the state before the first iteration.
+[[nodiscard]] LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
+                                     const Objective& objective);
+
+/// Whether the state meets both tolerances; sets its predicted_decrease.
+bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options);
+
+/// Tests for convergence and, when there is none, takes one step that satisfies the strong Wolfe
+/// conditions (or, where rounding hides the decrease, the approximate ones of Hager and Zhang).
+/// Returns state.stop. Nothing happens when that is not `running`. Deterministic as far as the
+/// objective is. If the objective throws, `state` is unchanged.
+/// Nocedal and Wright, Numerical Optimization, 2nd ed., algorithms 3.5, 3.6, 7.4 and 7.5; Hager and
+/// Zhang, SIAM J. Optim. 16 (2005) 170, equation 4.1.
+StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective);
+
+}  // namespace eyespot

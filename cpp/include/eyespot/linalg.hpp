@@ -1,0 +1,131 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "eyespot/runtime.hpp"
+
+namespace eyespot {
+
+/// A float32 matrix kept as column panels: panel q holds columns [q * width, (q + 1) * width) of
+/// all rows, row after row, so that every kernel below walks memory in order. The last panel is as
+/// narrow as whole SIMD vectors allow, and its padding columns are zero. Both factors of a product
+/// and the product itself have this one layout, so nothing is repacked between the steps of the
+/// solver. The width follows from the SIMD target; a panel never straddles a cache line.
+class PanelMatrix {
+ public:
+  PanelMatrix() = default;
+  /// Zero-filled. Throws Error(limit_exceeded) when the size overflows.
+  PanelMatrix(std::size_t rows, std::size_t cols);
+
+  [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+  [[nodiscard]] std::size_t cols() const noexcept { return cols_; }
+  [[nodiscard]] std::size_t n_panels() const noexcept { return n_panels_; }
+  /// Width of every panel but the last, in columns.
+  [[nodiscard]] std::size_t panel_width() const noexcept { return width_; }
+  /// Width of panel q in memory, padding included.
+  [[nodiscard]] std::size_t width(std::size_t q) const noexcept {
+    return q + 1 < n_panels_ ? width_ : last_width_;
+  }
+  /// Columns of panel q that belong to the matrix.
+  [[nodiscard]] std::size_t used(std::size_t q) const noexcept {
+    return q + 1 < n_panels_ ? width_ : cols_ - q * width_;
+  }
+  [[nodiscard]] const float* panel(std::size_t q) const noexcept {
+    return data_.get() + q * width_ * rows_;
+  }
+  [[nodiscard]] float* panel(std::size_t q) noexcept { return data_.get() + q * width_ * rows_; }
+
+ private:
+  struct Free {
+    void operator()(float* p) const noexcept;
+  };
+  std::size_t rows_ = 0;
+  std::size_t cols_ = 0;
+  std::size_t width_ = 0;
+  std::size_t n_panels_ = 0;
+  std::size_t last_width_ = 0;
+  std::unique_ptr<float[], Free> data_;
+};
+
+/// Columns of a full panel under the SIMD target in force: three vectors of float32.
+[[nodiscard]] std::size_t panel_width();
+
+/// Row-major rows of `cols` floats, `stride` apart. When `rows` is not null, row i of the view is
+/// row rows[i] of the data.
+struct RowsView {
+  const float* data = nullptr;
+  std::size_t cols = 0;
+  std::size_t stride = 0;
+  const std::uint32_t* rows = nullptr;
+
+  [[nodiscard]] const float* row(std::size_t i) const noexcept {
+    return data + (rows != nullptr ? rows[i] : i) * stride;
+  }
+};
+
+/// out(i, j) = (source(first + i, j) - offset[j]) * scale[i] for i < count; `offset` and `scale`
+/// may be null (0 and 1). `out` has at least `count` rows and exactly source.cols columns; rows
+/// from `count` on keep what they held.
+void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,
+               const float* scale, PanelMatrix& out);
+
+/// out = transpose of the row-major `rows` x `cols` matrix `source`, so out is cols x rows.
+void pack_transposed(std::span<const float> source, std::size_t rows, std::size_t cols,
+                     PanelMatrix& out);
+
+/// What the product is added to.
+enum class MultiplyInit : unsigned char {
+  zero,      ///< nothing
+  row,       ///< `row[c]` in every row; it must cover the padding of the last panel too
+  existing,  ///< what `out` already holds
+};
+
+/// Which part of a product to form: rows [row_begin, row_end) of the result, its panels
+/// [panel_begin, panel_end), and of the inner dimension only the panels [inner_begin, inner_end) of
+/// `a`.
+struct MultiplyRange {
+  std::size_t row_begin = 0;
+  std::size_t row_end = 0;
+  std::size_t panel_begin = 0;
+  std::size_t panel_end = 0;
+  std::size_t inner_begin = 0;
+  std::size_t inner_end = 0;
+};
+
+/// out = init + a * b on `range`. a is m x d, b is d x k, out is m x k. `out` may be `a` itself
+/// when the inner panels and the panels written are disjoint. One thread; the order of additions
+/// depends on the shapes and the SIMD target only. Accumulates in float32.
+void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
+              const MultiplyRange& range, PanelMatrix& out);
+
+/// sum(c, j) += transpose(a)(c, i) * b(i, j) over i < n_rows, for the columns of panels
+/// [panel_begin, panel_end) of b. `sum` is row-major, a.cols() rows of `stride` float64. Rows are
+/// taken in chunks of at most kAccumulateRows: float32 inside a chunk, float64 between chunks.
+void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                           std::size_t panel_begin, std::size_t panel_end, double* sum,
+                           std::size_t stride);
+inline constexpr std::size_t kAccumulateRows = 144;
+
+/// sum(j, l) += transpose(a)(j, i) * a(i, l) over i < n_rows, as accumulate_transposed(a, a), but
+/// only for the panels that touch the lower triangle of `sum` (a.cols() x a.cols()).
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum, std::size_t stride);
+
+/// Sum of a[i] * b[i] in float64, in an order that depends on the length only.
+[[nodiscard]] double dot(std::span<const double> a, std::span<const double> b);
+[[nodiscard]] double dot(std::span<const float> a, std::span<const double> b);
+[[nodiscard]] double dot(std::span<const float> a, std::span<const float> b);
+/// y += factor * x.
+void add_scaled(double factor, std::span<const double> x, std::span<double> y);
+void add_scaled(double factor, std::span<const float> x, std::span<double> y);
+
+/// Replaces the lower triangle of the row-major symmetric positive definite `a` (order n) by its
+/// Cholesky factor L, a = L * transpose(L); the upper triangle is left alone. Returns false, with
+/// `a` spoilt, when a pivot is not positive. Same bits for any number of threads; `pool` may be
+/// null.
+[[nodiscard]] bool cholesky(std::span<double> a, std::size_t n, ThreadPool* pool, const Poll& poll);
+
+}  // namespace eyespot

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+
+#include "eyespot/runtime.hpp"
+
+namespace eyespot::solver {
+
+/// Set when a run is to end early; long bodies look at it between their parts.
+class Stop {
+ public:
+  void raise() noexcept { flag_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool raised() const noexcept { return flag_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> flag_{false};
+};
+
+/// Calls poll when kPollInterval has passed since the last call.
+class TimedPoll {
+ public:
+  explicit TimedPoll(const Poll& poll) : poll_(poll), last_(std::chrono::steady_clock::now()) {}
+  void operator()() {
+    if (!poll_) return;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < kPollInterval) return;
+    last_ = now;
+    poll_();
+  }
+
+ private:
+  const Poll& poll_;
+  std::chrono::steady_clock::time_point last_;
+};
+
+inline std::size_t worker_count(const ThreadPool* pool) {
+  return pool != nullptr ? pool->size() : 1;
+}
+
+/// Runs the body for each index below count: on the pool, or on the calling thread when there is no
+/// pool or one block. The body is body(index, worker, keep_going): keep_going() is cheap, false
+/// once another body or poll has thrown, and on the calling thread it polls.
+template <class Body>
+void run_blocks(ThreadPool* pool, std::size_t count, const Poll& poll, const Body& body) {
+  if (pool == nullptr || count <= 1) {
+    TimedPoll timed(poll);
+    for (std::size_t i = 0; i < count; ++i) {
+      body(i, std::size_t{0}, [&timed] {
+        timed();
+        return true;
+      });
+      timed();
+    }
+    return;
+  }
+  Stop stop;
+  const Poll guarded = !poll ? Poll{} : Poll{[&] {
+    try {
+      poll();
+    } catch (...) {
+      stop.raise();
+      throw;
+    }
+  }};
+  pool->parallel_for(
+      count,
+      [&](std::size_t index, std::size_t worker) {
+        try {
+          body(index, worker, [&stop] { return !stop.raised(); });
+        } catch (...) {
+          stop.raise();
+          throw;
+        }
+      },
+      guarded);
+}
+
+}  // namespace eyespot::solver

@@ -1,0 +1,263 @@
+#include "eyespot/lbfgs.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "eyespot/error.hpp"
+#include "eyespot/linalg.hpp"
+
+namespace eyespot {
+
+namespace {
+
+constexpr double kSufficientDecrease = 1e-4;
+constexpr double kCurvature = 0.9;
+
+// One point of the line search: x + step * direction.
+struct Trial {
+  double step = 0;
+  double value = 0;
+  double slope = 0;
+  double gradient_norm = 0;
+};
+
+// Minimiser of the cubic through the values and slopes at a and b, kept inside the middle 80 % of
+// the interval; its centre where the cubic has none. Nocedal and Wright, equation 3.59.
+double cubic_minimiser(const Trial& a, const Trial& b) {
+  const double low = std::min(a.step, b.step);
+  const double high = std::max(a.step, b.step);
+  const double margin = 0.1 * (high - low);
+  double step = 0.5 * (low + high);
+  if (std::isfinite(a.value) && std::isfinite(b.value)) {
+    const double d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.step - b.step);
+    const double discriminant = d1 * d1 - a.slope * b.slope;
+    if (discriminant >= 0) {
+      const double d2 = std::copysign(std::sqrt(discriminant), b.step - a.step);
+      const double candidate =
+          b.step - (b.step - a.step) * (b.slope + d2 - d1) / (b.slope - a.slope + 2 * d2);
+      if (std::isfinite(candidate)) step = candidate;
+    }
+  } else {
+    step = std::isfinite(a.value) ? a.step + 0.1 * (b.step - a.step) : step;
+    return step;
+  }
+  return std::clamp(step, low + margin, high - margin);
+}
+
+std::span<const float> row(const std::vector<float>& ring, std::size_t index, std::size_t n) {
+  return std::span<const float>(ring).subspan(index * n, n);
+}
+
+// -H * gradient by the two-loop recursion over the newest `n_pairs` pairs.
+std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::size_t n_pairs) {
+  const std::size_t n = state.x.size();
+  std::vector<double> d(state.gradient);
+  std::vector<double> alpha(n_pairs);
+  const auto index = [&](std::size_t age) {  // age 0 is the newest pair
+    return (state.next_pair + memory - 1 - age) % memory;
+  };
+  for (std::size_t age = 0; age < n_pairs; ++age) {
+    const std::size_t i = index(age);
+    alpha[age] = dot(row(state.steps, i, n), d) / state.curvatures[i];
+    add_scaled(-alpha[age], row(state.changes, i, n), d);
+  }
+  for (double& value : d) value *= state.scale;
+  for (std::size_t age = n_pairs; age-- > 0;) {
+    const std::size_t i = index(age);
+    const double beta = dot(row(state.changes, i, n), d) / state.curvatures[i];
+    add_scaled(alpha[age] - beta, row(state.steps, i, n), d);
+  }
+  for (double& value : d) value = -value;
+  return d;
+}
+
+// Keeps the newest pair unless it would make the model indefinite.
+void remember(LbfgsState& state, std::size_t memory, std::span<const double> x,
+              std::span<const double> gradient) {
+  const std::size_t n = state.x.size();
+  float* step = state.steps.data() + state.next_pair * n;
+  float* change = state.changes.data() + state.next_pair * n;
+  for (std::size_t i = 0; i < n; ++i) {
+    step[i] = static_cast<float>(x[i] - state.x[i]);
+    change[i] = static_cast<float>(gradient[i] - state.gradient[i]);
+  }
+  const auto s = row(state.steps, state.next_pair, n);
+  const auto y = row(state.changes, state.next_pair, n);
+  const double curvature = dot(s, y);
+  const double change_square = dot(y, y);
+  if (!(curvature > 1e-10 * std::sqrt(dot(s, s) * change_square))) return;
+  state.curvatures[state.next_pair] = curvature;
+  state.scale = curvature / change_square;
+  state.next_pair = (state.next_pair + 1) % memory;
+  state.n_pairs = std::min<std::uint64_t>(state.n_pairs + 1, memory);
+}
+
+// Searches along `d` from the state's point. On success `x` and `gradient` hold the accepted point.
+class LineSearch {
+ public:
+  LineSearch(const LbfgsState& state, const LbfgsOptions& options, const Objective& objective,
+             std::span<const double> d)
+      : state_(state), options_(options), objective_(objective), d_(d) {
+    x.resize(state.x.size());
+    gradient.resize(state.x.size());
+  }
+
+  std::vector<double> x;
+  std::vector<double> gradient;
+  Trial accepted;
+  std::uint64_t n_evaluations = 0;
+
+  bool run() {
+    const Trial start{.step = 0,
+                      .value = state_.value,
+                      .slope = dot(std::span<const double>(state_.gradient), d_),
+                      .gradient_norm = state_.gradient_norm};
+    if (!(start.slope < 0)) return false;
+    const double noise = options_.noise * std::abs(start.value);
+    Trial low = start;  // the best point so far; the minimum lies between it and `high`
+    Trial high;
+    bool bracketed = false;
+    double step = 1;
+    while (n_evaluations < options_.max_trials) {
+      const Trial trial = evaluate(step);
+      const bool enough = trial.value <= start.value + kSufficientDecrease * step * start.slope;
+      const bool level = trial.value <= start.value + noise &&
+                         trial.slope <= (2 * kSufficientDecrease - 1) * start.slope;
+      if ((enough && std::abs(trial.slope) <= -kCurvature * start.slope) ||
+          (level && trial.slope >= kCurvature * start.slope)) {
+        accepted = trial;
+        return true;
+      }
+      if (!enough || trial.value >= low.value) {
+        high = trial;
+        bracketed = true;
+      } else {
+        if (trial.slope * (bracketed ? high.step - low.step : 1.0) >= 0) {
+          high = low;
+          bracketed = true;
+        }
+        low = trial;
+        best_x_ = x;
+        best_gradient_ = gradient;
+      }
+      step = bracketed ? cubic_minimiser(low, high) : 2.5 * step;
+      if (bracketed && std::abs(high.step - low.step) < 1e-12 * std::max(1.0, low.step)) break;
+    }
+    if (low.step == 0) return false;
+    accepted = low;  // a decrease, though the slope is not yet small
+    x = std::move(best_x_);
+    gradient = std::move(best_gradient_);
+    return true;
+  }
+
+ private:
+  Trial evaluate(double step) {
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = state_.x[i] + step * d_[i];
+    const Evaluation at = objective_(x, gradient);
+    ++n_evaluations;
+    Trial trial{.step = step,
+                .value = at.value,
+                .slope = dot(std::span<const double>(gradient), d_),
+                .gradient_norm = at.gradient_norm};
+    if (!std::isfinite(trial.value) || !std::isfinite(trial.slope)) {
+      trial.value = std::numeric_limits<double>::infinity();
+    }
+    return trial;
+  }
+
+  const LbfgsState& state_;
+  const LbfgsOptions& options_;
+  const Objective& objective_;
+  std::span<const double> d_;
+  std::vector<double> best_x_;
+  std::vector<double> best_gradient_;
+};
+
+}  // namespace
+
+std::string_view stop_reason_name(StopReason reason) noexcept {
+  switch (reason) {
+    case StopReason::running: return "running";
+    case StopReason::converged: return "converged";
+    case StopReason::max_iterations: return "max_iterations";
+    case StopReason::no_progress: return "no_progress";
+  }
+  return "unknown";
+}
+
+LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
+                       const Objective& objective) {
+  if (options.memory == 0) {
+    throw Error(ErrorCode::invalid_argument, "memory", "0 pairs; at least 1 is needed");
+  }
+  LbfgsState state;
+  const std::size_t n = x.size();
+  state.x = std::move(x);
+  state.gradient.resize(n);
+  state.steps.resize(options.memory * n);
+  state.changes.resize(options.memory * n);
+  state.curvatures.resize(options.memory);
+  const Evaluation at = objective(state.x, state.gradient);
+  if (!std::isfinite(at.value) || !std::isfinite(at.gradient_norm)) {
+    throw Error(ErrorCode::non_finite, "objective", "not finite at the starting point");
+  }
+  state.value = at.value;
+  state.gradient_norm = at.gradient_norm;
+  state.n_evaluations = 1;
+  return state;
+}
+
+namespace {
+
+// Sets the predicted decrease along `d` and compares.
+bool within_tolerance(LbfgsState& state, const LbfgsOptions& options, std::span<const double> d) {
+  state.predicted_decrease = -0.5 * dot(std::span<const double>(state.gradient), d);
+  return state.gradient_norm <= options.gradient_tolerance &&
+         state.predicted_decrease <= options.decrease_tolerance * std::abs(state.value);
+}
+
+}  // namespace
+
+bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options) {
+  return within_tolerance(state, options, direction(state, options.memory, state.n_pairs));
+}
+
+StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective) {
+  if (state.stop != StopReason::running) return state.stop;
+  std::vector<double> d = direction(state, options.memory, state.n_pairs);
+  if (within_tolerance(state, options, d)) {
+    state.stop = StopReason::converged;
+    return state.stop;
+  }
+  std::uint64_t wasted = 0;
+  bool forget = false;
+  while (true) {
+    LineSearch search(state, options, objective, d);
+    if (search.run()) {
+      if (forget) {
+        state.n_pairs = 0;
+        state.next_pair = 0;
+      }
+      remember(state, options.memory, search.x, search.gradient);
+      state.x = std::move(search.x);
+      state.gradient = std::move(search.gradient);
+      state.value = search.accepted.value;
+      state.gradient_norm = search.accepted.gradient_norm;
+      state.n_evaluations += wasted + search.n_evaluations;
+      ++state.iteration;
+      return state.stop;
+    }
+    wasted += search.n_evaluations;
+    if (forget || state.n_pairs == 0) break;
+    // The model misleads: try once without it, along the plain gradient.
+    forget = true;
+    d = direction(state, options.memory, 0);
+  }
+  state.n_evaluations += wasted;
+  state.stop = StopReason::no_progress;
+  return state.stop;
+}
+
+}  // namespace eyespot

@@ -1,0 +1,472 @@
+#include "panel_kernels.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE \
+  "solver/panel_kernels.cpp"  // NOLINT(bugprone-suspicious-include): as Highway asks
+#include <hwy/foreach_target.h>
+// After foreach_target, which includes this file once per target.
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace eyespot::solver {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using DoubleTag = hn::ScalableTag<double>;
+
+// Accumulators that leave registers free for one row of the right factor and a broadcast.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM
+constexpr std::size_t kTileRows = 8;
+#else
+constexpr std::size_t kTileRows = 4;
+#endif
+constexpr std::size_t kPanelVectors = 3;
+// Inner panels per pass: the slice of the right factor that a pass reads stays in L1.
+constexpr std::size_t kInnerPanels = 2;
+
+std::size_t vector_lanes() {
+  return hn::Lanes(FloatTag());
+}
+
+// One tile of a product: kRows x (kVectors vectors), over a run of inner panels.
+struct TileArgs {
+  const PanelMatrix* a;
+  const PanelMatrix* b;
+  PanelMatrix* out;
+  const float* row;  // initial row, or null
+  bool from_out;     // start from what `out` holds
+  std::size_t first_row;
+  std::size_t out_panel;
+  std::size_t inner_begin;
+  std::size_t inner_end;
+};
+
+template <std::size_t kRows, std::size_t kVectors>
+HWY_NOINLINE void multiply_tile(const TileArgs& t) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t out_width = t.b->width(t.out_panel);
+  float* HWY_RESTRICT out = t.out->panel(t.out_panel) + t.first_row * out_width;
+  hn::Vec<FloatTag> sum[kRows][kVectors];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      if (t.from_out) {
+        sum[r][v] = hn::Load(d, out + r * out_width + v * lanes);
+      } else if (t.row != nullptr) {
+        sum[r][v] = hn::LoadU(d, t.row + v * lanes);
+      } else {
+        sum[r][v] = hn::Zero(d);
+      }
+    }
+  }
+  const float* HWY_RESTRICT b =
+      t.b->panel(t.out_panel) + t.inner_begin * t.a->panel_width() * out_width;
+  for (std::size_t q = t.inner_begin; q < t.inner_end; ++q) {
+    const std::size_t a_width = t.a->width(q);
+    const std::size_t used = t.a->used(q);
+    const float* HWY_RESTRICT a = t.a->panel(q) + t.first_row * a_width;
+    for (std::size_t p = 0; p < used; ++p, b += out_width) {
+      hn::Vec<FloatTag> right[kVectors];
+      for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::Load(d, b + v * lanes);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const auto left = hn::Set(d, a[r * a_width + p]);
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
+        }
+      }
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      hn::Store(sum[r][v], d, out + r * out_width + v * lanes);
+    }
+  }
+}
+
+template <std::size_t kVectors>
+void multiply_rows(TileArgs t, std::size_t row_end) {
+  // With one vector of columns a taller tile hides the latency of the additions.
+  constexpr std::size_t kRows = kVectors == 1 ? 8 : kTileRows;
+  while (t.first_row + kRows <= row_end) {
+    multiply_tile<kRows, kVectors>(t);
+    t.first_row += kRows;
+  }
+  const std::size_t rest = row_end - t.first_row;
+  if constexpr (kRows > 4) {
+    if ((rest & 4) != 0) {
+      multiply_tile<4, kVectors>(t);
+      t.first_row += 4;
+    }
+  }
+  if ((rest & 2) != 0) {
+    multiply_tile<2, kVectors>(t);
+    t.first_row += 2;
+  }
+  if ((rest & 1) != 0) multiply_tile<1, kVectors>(t);
+}
+
+void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
+                   const MultiplyRange& range, PanelMatrix& out) {
+  const std::size_t lanes = vector_lanes();
+  for (std::size_t g = range.panel_begin; g < range.panel_end; ++g) {
+    const std::size_t n_vectors = b.width(g) / lanes;
+    std::size_t inner = range.inner_begin;
+    bool first = true;
+    do {
+      const std::size_t inner_end = std::min(inner + kInnerPanels, range.inner_end);
+      const bool from_out = !first || init == MultiplyInit::existing;
+      const TileArgs t{.a = &a,
+                       .b = &b,
+                       .out = &out,
+                       .row = init == MultiplyInit::row ? row + g * b.panel_width() : nullptr,
+                       .from_out = from_out,
+                       .first_row = range.row_begin,
+                       .out_panel = g,
+                       .inner_begin = inner,
+                       .inner_end = inner_end};
+      switch (n_vectors) {
+        case 1: multiply_rows<1>(t, range.row_end); break;
+        case 2: multiply_rows<2>(t, range.row_end); break;
+        default: multiply_rows<3>(t, range.row_end); break;
+      }
+      first = false;
+      inner = inner_end;
+    } while (inner < range.inner_end);
+  }
+}
+
+// sum(c, j) += sum over i of left(i, c) * right(i, j): kRows columns of left, kVectors of right.
+template <std::size_t kRows, std::size_t kVectors>
+HWY_NOINLINE void accumulate_tile(const float* HWY_RESTRICT left, std::size_t left_width,
+                                  const float* HWY_RESTRICT right, std::size_t n_rows,
+                                  std::size_t n_used, double* HWY_RESTRICT sum,
+                                  std::size_t stride) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t right_width = kVectors * lanes;
+  hn::Vec<FloatTag> part[kRows][kVectors];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVectors; ++v) part[r][v] = hn::Zero(d);
+  }
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    hn::Vec<FloatTag> x[kVectors];
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      x[v] = hn::Load(d, right + i * right_width + v * lanes);
+    }
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const auto factor = hn::Set(d, left[i * left_width + r]);
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        part[r][v] = hn::MulAdd(factor, x[v], part[r][v]);
+      }
+    }
+  }
+  HWY_ALIGN float row[kVectors * HWY_MAX_BYTES / sizeof(float)] = {};
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t v = 0; v < kVectors; ++v) hn::Store(part[r][v], d, row + v * lanes);
+    double* HWY_RESTRICT to = sum + r * stride;
+    for (std::size_t j = 0; j < n_used; ++j) to[j] += static_cast<double>(row[j]);
+  }
+}
+
+template <std::size_t kVectors>
+void accumulate_columns(const float* left, std::size_t left_width, std::size_t n_left,
+                        const float* right, std::size_t n_rows, std::size_t n_used, double* sum,
+                        std::size_t stride) {
+  // Tiles of nearly equal height, so that no thin one is left at the end.
+  const std::size_t n_tiles = (n_left + kTileRows - 1) / kTileRows;
+  std::size_t c = 0;
+  for (std::size_t tile = 0; tile < n_tiles; ++tile) {
+    const std::size_t height = n_left * (tile + 1) / n_tiles - c;
+    const float* from = left + c;
+    double* to = sum + c * stride;
+    switch (height) {
+      case 1:
+        accumulate_tile<1, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      case 2:
+        accumulate_tile<2, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      case 3:
+        accumulate_tile<3, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      case 4:
+        accumulate_tile<4, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM
+      case 5:
+        accumulate_tile<5, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      case 6:
+        accumulate_tile<6, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      case 7:
+        accumulate_tile<7, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+        break;
+      default: accumulate_tile<8, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+#else
+      default: break;
+#endif
+    }
+    c += height;
+  }
+}
+
+void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                     std::size_t panel_begin, std::size_t panel_end, bool lower_only, double* sum,
+                     std::size_t stride) {
+  const std::size_t lanes = vector_lanes();
+  for (std::size_t q = panel_begin; q < panel_end; ++q) {
+    const std::size_t width = b.width(q);
+    for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
+      const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
+      const float* right = b.panel(q) + i * width;
+      for (std::size_t g = lower_only ? q : 0; g < a.n_panels(); ++g) {
+        const float* left = a.panel(g) + i * a.width(g);
+        double* to = sum + g * a.panel_width() * stride + q * b.panel_width();
+        switch (width / lanes) {
+          case 1:
+            accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
+            break;
+          case 2:
+            accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
+            break;
+          default:
+            accumulate_columns<3>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
+        }
+      }
+    }
+  }
+}
+
+void pack_rows_impl(const RowsView& source, std::size_t first, std::size_t count,
+                    const float* offset, const float* scale, PanelMatrix& out) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  for (std::size_t i = 0; i < count; ++i) {
+    const float* HWY_RESTRICT row = source.row(first + i);
+    const float factor = scale != nullptr ? scale[i] : 1.0F;
+    const auto factors = hn::Set(d, factor);
+    for (std::size_t q = 0; q < out.n_panels(); ++q) {
+      const std::size_t width = out.width(q);
+      const std::size_t used = out.used(q);
+      const float* HWY_RESTRICT from = row + q * out.panel_width();
+      float* HWY_RESTRICT to = out.panel(q) + i * width;
+      const float* shift = offset != nullptr ? offset + q * out.panel_width() : nullptr;
+      std::size_t j = 0;
+      for (; j + lanes <= used; j += lanes) {
+        auto x = hn::LoadU(d, from + j);
+        if (shift != nullptr) x = hn::Sub(x, hn::LoadU(d, shift + j));
+        if (scale != nullptr) x = hn::Mul(x, factors);
+        hn::Store(x, d, to + j);
+      }
+      for (; j < used; ++j) to[j] = (from[j] - (shift != nullptr ? shift[j] : 0.0F)) * factor;
+      for (; j < width; ++j) to[j] = 0.0F;
+    }
+  }
+}
+
+// The normaliser of one row: the sum of exp(score - highest), with the highest scores (which add 1
+// each) kept apart from the rest, so that a tiny rest is not lost beside them.
+struct Normaliser {
+  float highest = 0;
+  float n_highest = 0;
+  float rest = 0;
+};
+
+// Writes exp(score - highest) into row i.
+HWY_INLINE Normaliser exponentials(PanelMatrix& scores, std::size_t i) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  auto top = hn::Set(d, kPaddingScore);
+  for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+    const std::size_t width = scores.width(g);
+    const float* row = scores.panel(g) + i * width;
+    for (std::size_t j = 0; j < width; j += lanes) top = hn::Max(top, hn::Load(d, row + j));
+  }
+  const auto shift = hn::MaxOfLanes(d, top);
+  const auto one = hn::Set(d, 1.0F);
+  auto rest = hn::Zero(d);
+  auto count = hn::Zero(d);
+  for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+    const std::size_t width = scores.width(g);
+    float* row = scores.panel(g) + i * width;
+    for (std::size_t j = 0; j < width; j += lanes) {
+      const auto score = hn::Load(d, row + j);
+      const auto e = hn::Exp(d, hn::Sub(score, shift));
+      const auto is_top = hn::Eq(score, shift);
+      hn::Store(e, d, row + j);
+      rest = hn::Add(rest, hn::IfThenZeroElse(is_top, e));
+      count = hn::Add(count, hn::IfThenElseZero(is_top, one));
+    }
+  }
+  return {.highest = hn::GetLane(shift),
+          .n_highest = hn::GetLane(hn::SumOfLanes(d, count)),
+          .rest = hn::GetLane(hn::SumOfLanes(d, rest))};
+}
+
+HWY_INLINE float& element(PanelMatrix& m, std::size_t i, std::size_t j) {
+  const std::size_t g = j / m.panel_width();
+  return m.panel(g)[i * m.width(g) + j - g * m.panel_width()];
+}
+
+RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
+                                 const std::int32_t* targets, const float* weights,
+                                 float* column_sum) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  RowLosses result;
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    const auto target = static_cast<std::size_t>(targets[i]);
+    const float own = element(scores, i, target);
+    const Normaliser norm = exponentials(scores, i);
+    const float sum = norm.n_highest + norm.rest;
+    const float weight = weights != nullptr ? weights[i] : 1.0F;
+    const auto factor = hn::Set(d, weight / sum);
+    for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+      const std::size_t width = scores.width(g);
+      float* row = scores.panel(g) + i * width;
+      float* total = column_sum + g * scores.panel_width();
+      for (std::size_t j = 0; j < width; j += lanes) {
+        const auto p = hn::Mul(hn::Load(d, row + j), factor);
+        hn::Store(p, d, row + j);
+        hn::StoreU(hn::Add(hn::LoadU(d, total + j), p), d, total + j);
+      }
+    }
+    // p - 1 and -log p without cancellation where p is close to 1.
+    float& residual = element(scores, i, target);
+    const bool right = own == norm.highest;
+    residual = right && norm.n_highest == 1.0F ? -weight * (norm.rest / sum) : residual - weight;
+    const double log_sum =
+        std::log1p(static_cast<double>(norm.n_highest - 1.0F) + static_cast<double>(norm.rest));
+    result.loss += static_cast<double>(weight) *
+                   (log_sum + static_cast<double>(norm.highest) - static_cast<double>(own));
+    result.n_correct += right ? 1 : 0;
+  }
+  return result;
+}
+
+void softmax_rows_impl(PanelMatrix& scores, std::size_t n_rows) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    const Normaliser norm = exponentials(scores, i);
+    const auto factor = hn::Set(d, 1.0F / (norm.n_highest + norm.rest));
+    for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+      const std::size_t width = scores.width(g);
+      float* row = scores.panel(g) + i * width;
+      for (std::size_t j = 0; j < width; j += lanes) {
+        hn::Store(hn::Mul(hn::Load(d, row + j), factor), d, row + j);
+      }
+    }
+  }
+}
+
+template <std::size_t kRows, std::size_t kCols>
+HWY_INLINE void dot_tile_fixed(const double* HWY_RESTRICT a, const double* HWY_RESTRICT b,
+                               std::size_t stride, std::size_t n, double* HWY_RESTRICT out) {
+  const DoubleTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  hn::Vec<DoubleTag> sum[kRows][kCols];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kCols; ++c) sum[r][c] = hn::Zero(d);
+  }
+  std::size_t p = 0;
+  for (; p + lanes <= n; p += lanes) {
+    hn::Vec<DoubleTag> right[kCols];
+    for (std::size_t c = 0; c < kCols; ++c) right[c] = hn::LoadU(d, b + c * stride + p);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const auto left = hn::LoadU(d, a + r * stride + p);
+      for (std::size_t c = 0; c < kCols; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kCols; ++c) {
+      double total = hn::GetLane(hn::SumOfLanes(d, sum[r][c]));
+      for (std::size_t rest = p; rest < n; ++rest) {
+        total += a[r * stride + rest] * b[c * stride + rest];
+      }
+      out[r * 4 + c] = total;
+    }
+  }
+}
+
+void dot_tile_impl(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
+                   std::size_t stride, std::size_t n, double* out) {
+  if (n_a == 4 && n_b == 4) {
+    dot_tile_fixed<4, 4>(a, b, stride, n, out);
+    return;
+  }
+  for (std::size_t r = 0; r < n_a; ++r) {
+    for (std::size_t c = 0; c < n_b; ++c) {
+      dot_tile_fixed<1, 1>(a + r * stride, b + c * stride, stride, n, out + r * 4 + c);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace eyespot::solver
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eyespot::solver {
+
+HWY_EXPORT(vector_lanes);
+HWY_EXPORT(multiply_impl);
+HWY_EXPORT(accumulate_impl);
+HWY_EXPORT(pack_rows_impl);
+HWY_EXPORT(softmax_residuals_impl);
+HWY_EXPORT(softmax_rows_impl);
+HWY_EXPORT(dot_tile_impl);
+
+RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
+                            const float* weights, float* column_sum) {
+  return HWY_DYNAMIC_DISPATCH(softmax_residuals_impl)(scores, n_rows, targets, weights, column_sum);
+}
+
+void softmax_rows(PanelMatrix& scores, std::size_t n_rows) {
+  HWY_DYNAMIC_DISPATCH(softmax_rows_impl)(scores, n_rows);
+}
+
+void dot_tile(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
+              std::size_t stride, std::size_t n, double* out) {
+  HWY_DYNAMIC_DISPATCH(dot_tile_impl)(a, n_a, b, n_b, stride, n, out);
+}
+
+}  // namespace eyespot::solver
+
+namespace eyespot {
+
+std::size_t panel_width() {
+  static_cast<void>(simd_target());  // applies EYESPOT_SIMD before the first dispatch
+  return 3 * HWY_DYNAMIC_DISPATCH(solver::vector_lanes)();
+}
+
+void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
+              const MultiplyRange& range, PanelMatrix& out) {
+  HWY_DYNAMIC_DISPATCH(solver::multiply_impl)(a, b, init, row, range, out);
+}
+
+void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                           std::size_t panel_begin, std::size_t panel_end, double* sum,
+                           std::size_t stride) {
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)
+  (a, b, n_rows, panel_begin, panel_end, false, sum, stride);
+}
+
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum, std::size_t stride) {
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)
+  (a, a, n_rows, 0, a.n_panels(), true, sum, stride);
+}
+
+void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,
+               const float* scale, PanelMatrix& out) {
+  HWY_DYNAMIC_DISPATCH(solver::pack_rows_impl)(source, first, count, offset, scale, out);
+}
+
+}  // namespace eyespot
+#endif  // HWY_ONCE

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "eyespot/linalg.hpp"
+
+// The SIMD kernels behind linalg.hpp and softmax_regression.hpp, dispatched at run time.
+namespace eyespot::solver {
+
+/// What one block of rows contributes besides its gradient.
+struct RowLosses {
+  double loss = 0;            ///< sum of weight * -log p[target]
+  std::size_t n_correct = 0;  ///< rows whose target has the highest score
+};
+
+/// Turns rows of scores z into weight * (p - onehot(target)), p = softmax(z), in place. Padding
+/// columns must hold kPaddingScore. column_sum[c], one float per padded column, gains the sum of
+/// weight * p over the rows; targets are not subtracted there. `weights` may be null (1).
+RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
+                            const float* weights, float* column_sum);
+
+/// Turns rows of scores into probabilities, in place.
+void softmax_rows(PanelMatrix& scores, std::size_t n_rows);
+
+/// A score so low that its exponential is 0 beside any real one.
+inline constexpr float kPaddingScore = -1e30F;
+
+/// out[r * 4 + c] = dot(a + r * stride, b + c * stride) over n elements, for r < n_a <= 4 and
+/// c < n_b <= 4.
+void dot_tile(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
+              std::size_t stride, std::size_t n, double* out);
+
+}  // namespace eyespot::solver

@@ -1,0 +1,574 @@
+"""The classifier's head: softmax regression on embeddings, solved to its optimum by the core."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from eyespot import _core
+from eyespot.errors import IncompatibleParameters, InvalidOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "HeadFit",
+    "HeadIteration",
+    "L2Path",
+    "StopReason",
+    "fit_softmax",
+    "select_l2",
+    "softmax_probabilities",
+]
+
+_LOGGER = logging.getLogger("eyespot")
+
+# Strengths that l2="auto" tries, from strong to weak, per unit of mean feature variance.
+_RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
+# Where there are too few rows to hold some out.
+_RELATIVE_FALLBACK = 0.1
+_PATH_TOLERANCE = 1e-3
+_STATE_VERSION = 1
+
+
+class StopReason(StrEnum):
+    """Why a fit ended."""
+
+    converged = "converged"
+    """Gradient and predicted decrease are both within the tolerance."""
+    max_iterations = "max_iterations"
+    """The budget of iterations was spent first."""
+    no_progress = "no_progress"
+    """No step lowers the loss any more: the limit of the arithmetic was reached before the
+    tolerance."""
+    stopped = "stopped"
+    """The callback asked to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadIteration:
+    """What a callback learns after each iteration.
+
+    Attributes
+    ----------
+    iteration : int
+        Iterations done, counted from the very start of a resumed fit.
+    n_evaluations : int
+        Passes over the data so far.
+    loss : float
+        The objective: weighted mean log-loss plus penalty, in nats.
+    gradient_norm : float
+        As in `HeadFit`.
+    accuracy : float
+        Fraction of the training rows classified rightly, unweighted.
+    """
+
+    iteration: int
+    n_evaluations: int
+    loss: float
+    gradient_norm: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L2Path:
+    """How ``l2="auto"`` chose: the held-out loss of each strength of the penalty.
+
+    Attributes
+    ----------
+    l2 : tuple of float
+        Strengths tried, descending.
+    log_loss : tuple of float
+        Mean log-loss in nats over all rows, each predicted by a model that was fitted without it.
+    standard_error : tuple of float
+        Of `log_loss`, from the spread between the folds.
+    n_folds : int
+        Number of folds.
+    selected : float
+        Minimum of the parabola through the best strength and its neighbours, in ``log(l2)``.
+    n_evaluations : int
+        Passes over the training part of one fold, summed over folds and strengths.
+    """
+
+    l2: tuple[float, ...]
+    log_loss: tuple[float, ...]
+    standard_error: tuple[float, ...]
+    n_folds: int
+    selected: float
+    n_evaluations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeadFit:
+    """The result of `fit_softmax`.
+
+    Attributes
+    ----------
+    weights : float32 ndarray of shape (n_classes, n_features)
+        Coefficients for the features as given.
+    bias : float64 ndarray of shape (n_classes,)
+        Intercepts; they sum to 0.
+    l2 : float
+        Strength of the penalty that was used.
+    n_iterations : int
+        Iterations done, those before a resume included.
+    n_evaluations : int
+        Passes over the data.
+    loss : float
+        The objective at the end: weighted mean log-loss plus penalty, in nats.
+    accuracy : float
+        Fraction of the training rows classified rightly, unweighted.
+    gradient_norm : float
+        Largest component of the gradient: with respect to a bias, or to a weight in units of one
+        over the root-mean-square standard deviation of the features. Scaling all features by one
+        number does not change it.
+    relative_gap : float
+        Decrease of the loss that the quadratic model still promises, divided by the loss: an
+        estimate of how far above its minimum the loss is.
+    tolerance : float
+        What was asked for.
+    stop_reason : StopReason
+        Why the fit ended.
+    state : dict
+        Plain arrays and numbers to resume from, see `fit_softmax`.
+    path : L2Path or None
+        How the penalty was chosen; None when it was given.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float64]
+    l2: float
+    n_iterations: int
+    n_evaluations: int
+    loss: float
+    accuracy: float
+    gradient_norm: float
+    relative_gap: float
+    tolerance: float
+    stop_reason: StopReason
+    state: dict[str, Any] = field(repr=False)
+    path: L2Path | None = field(default=None, repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the tolerance was reached."""
+        return self.stop_reason is StopReason.converged
+
+
+def fit_softmax(
+    embeddings: ArrayLike,
+    targets: ArrayLike,
+    n_classes: int,
+    *,
+    l2: float | Literal["auto"] = "auto",
+    class_weights: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    max_iterations: int = 25,
+    tolerance: float = 1e-4,
+    n_threads: int = 0,
+    pool: _core.ThreadPool | None = None,
+    seed: int = 0,
+    callback: Callable[[HeadIteration], bool | None] | None = None,
+    state: Mapping[str, Any] | None = None,
+    cancel: _core.CancelToken | None = None,
+) -> HeadFit:
+    """Fit softmax regression.
+
+    Minimises ``sum(u * logloss) / sum(u) + l2 / 2 * sum(weights ** 2)`` over weights and biases,
+    where ``u`` is the product of class and sample weight. All classes have a row of weights, and
+    biases are free of penalty, so the model does not depend on the order of the labels.
+
+    Parameters
+    ----------
+    embeddings : float32 array of shape (n, n_features)
+        C-contiguous float32 is used in place; anything else is converted first.
+    targets : integer array of shape (n,)
+        Class of each row, in ``[0, n_classes)``.
+    n_classes : int
+        At least 1. A class without rows is allowed.
+    l2 : float or "auto", default "auto"
+        Strength of the penalty, in the units of the features. ``"auto"`` chooses it by 5-fold
+        cross-validated log-loss (see `select_l2`).
+    class_weights : array of shape (n_classes,), optional
+        Not negative. Only their ratios matter: the loss is a weighted mean.
+    sample_weight : array of shape (n,), optional
+        Not negative. Only their ratios matter.
+    max_iterations : int, default 25
+        Iterations, counted from the start of a resumed fit. 25 is Create ML's default.
+    tolerance : float, default 1e-4
+        The fit has converged when the gradient norm is at most this and the relative gap at most a
+        tenth of it.
+    n_threads : int, default 0
+        Threads when no pool is given; 0 takes what the process may use.
+    pool : ThreadPool, optional
+        Threads to use.
+    seed : int, default 0
+        Of the assignment of rows to folds; used by ``l2="auto"`` only.
+    callback : callable, optional
+        Called with a `HeadIteration` after each iteration; stops the fit by returning True.
+    state : mapping, optional
+        The `HeadFit.state` of an earlier fit to the same data with the same options: iterations
+        continue from there, and the result is the same, bit for bit, as without the pause.
+    cancel : CancelToken, optional
+        Stops the work with `Cancelled` when set, within 50 ms.
+
+    Returns
+    -------
+    HeadFit
+        The solution with how it was reached.
+
+    Raises
+    ------
+    InvalidOption
+        An argument is out of range or of the wrong shape.
+    DataError
+        A row of the embeddings holds NaN or infinity; the message names the row.
+    IncompatibleParameters
+        The state belongs to another problem.
+    Cancelled
+        `cancel` was set.
+
+    Notes
+    -----
+    L-BFGS with a strong-Wolfe line search, in variables in which the Gram matrix of the centred
+    features is the identity. Data and products are float32, sums over rows float64. The result is
+    the same, bit for bit, for any number of threads. Beside the embeddings, memory is about
+    ``24 * n_features ** 2 + 300 * n_classes * n_features`` bytes.
+
+    References
+    ----------
+    J. Nocedal and S. Wright, Numerical Optimization, 2nd ed. (2006), chapters 3 and 7.
+    """
+    x, y = _check_rows(embeddings, targets)
+    _check_options(n_classes, max_iterations, tolerance)
+    weights = _row_weights(y, n_classes, class_weights, sample_weight)
+    workers = pool if pool is not None else _core.ThreadPool(n_threads)
+    path = None
+    if state is not None:
+        strength = _state_l2(state, x.shape, n_classes, l2)
+    elif l2 == "auto":
+        path = select_l2(
+            x,
+            y,
+            n_classes,
+            class_weights=class_weights,
+            sample_weight=sample_weight,
+            pool=workers,
+            seed=seed,
+            cancel=cancel,
+        )
+        strength = path.selected
+    else:
+        strength = _number(l2)
+
+    solver = _core.SoftmaxSolver(
+        x,
+        y,
+        n_classes=n_classes,
+        l2=strength,
+        tolerance=tolerance,
+        weights=weights,
+        pool=workers,
+        cancel=cancel,
+    )
+    if state is None:
+        solver.start()
+    else:
+        solver.set_state(dict(state))
+    reason = _iterate(solver, len(y), max_iterations, callback)
+    coefficients, bias = solver.solution()
+    final = solver.get_state()
+    final |= {
+        "version": _STATE_VERSION,
+        "n_rows": len(y),
+        "n_features": x.shape[1],
+        "n_classes": n_classes,
+        "l2": strength,
+    }
+    return HeadFit(
+        weights=coefficients,
+        bias=bias,
+        l2=strength,
+        n_iterations=solver.iteration,
+        n_evaluations=solver.n_evaluations,
+        loss=solver.loss,
+        accuracy=solver.n_correct / len(y),
+        gradient_norm=solver.gradient_norm,
+        relative_gap=solver.predicted_decrease / solver.loss if solver.loss > 0 else 0.0,
+        tolerance=tolerance,
+        stop_reason=reason,
+        state=final,
+        path=path,
+    )
+
+
+def _iterate(
+    solver: _core.SoftmaxSolver,
+    n_rows: int,
+    max_iterations: int,
+    callback: Callable[[HeadIteration], bool | None] | None,
+) -> StopReason:
+    while True:
+        before = solver.iteration
+        if before >= max_iterations:
+            # A step would test for convergence first; do that much without moving.
+            return StopReason.converged if solver.test() else StopReason.max_iterations
+        name = solver.step()
+        if name != "running":
+            return StopReason(name)
+        if callback is not None and callback(
+            HeadIteration(
+                iteration=solver.iteration,
+                n_evaluations=solver.n_evaluations,
+                loss=solver.loss,
+                gradient_norm=solver.gradient_norm,
+                accuracy=solver.n_correct / n_rows,
+            )
+        ):
+            return StopReason.stopped
+
+
+def select_l2(
+    embeddings: ArrayLike,
+    targets: ArrayLike,
+    n_classes: int,
+    *,
+    class_weights: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_folds: int = 5,
+    n_threads: int = 0,
+    pool: _core.ThreadPool | None = None,
+    seed: int = 0,
+    cancel: _core.CancelToken | None = None,
+) -> L2Path:
+    """Choose the strength of the penalty by stratified cross-validation.
+
+    Parameters
+    ----------
+    embeddings, targets, n_classes, class_weights, sample_weight
+        As in `fit_softmax`.
+    n_folds : int, default 5
+        At least 2. A class with fewer rows is missing from some held-out parts; a class with one
+        row is never held out.
+    n_threads, pool, seed, cancel
+        As in `fit_softmax`.
+
+    Returns
+    -------
+    L2Path
+        The strengths that were tried, their held-out loss, and the choice.
+
+    Raises
+    ------
+    InvalidOption, DataError, Cancelled
+        As in `fit_softmax`.
+
+    Notes
+    -----
+    The strengths are powers of ten in half steps, from 10 down to 1e-5 times the mean variance of
+    the features, so multiplying all features by one number changes nothing. Each fold goes down the
+    path from the solution of the strength before; the path ends when the loss has risen twice in a
+    row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times the
+    mean variance is taken. Folds depend on `seed` and the order of the rows, never on the number of
+    threads.
+    """
+    x, y = _check_rows(embeddings, targets)
+    _check_options(n_classes, 1, 1.0)
+    if n_folds < 2:
+        msg = f"n_folds: {n_folds} given; allowed are whole numbers from 2"
+        raise InvalidOption(msg, source="n_folds", code="invalid_argument")
+    weights = _row_weights(y, n_classes, class_weights, sample_weight)
+    workers = pool if pool is not None else _core.ThreadPool(n_threads)
+    folds = _stratified_folds(y, n_classes, n_folds, seed)
+    enough = np.count_nonzero(folds >= 0) >= 2 * n_folds
+    path = _RELATIVE_PATH if enough else _RELATIVE_PATH[:0]
+    variance, points = _core.softmax_path(
+        x,
+        y,
+        n_classes=n_classes,
+        fold=folds,
+        n_folds=n_folds if enough else 0,
+        relative_path=path,
+        tolerance=_PATH_TOLERANCE,
+        weights=weights,
+        pool=workers,
+        cancel=cancel,
+    )
+    scale = variance if variance > 0 else 1.0
+    strengths = [point[0] for point in points]
+    losses = [point[1] for point in points]
+    selected = _minimum(strengths, losses) if points else _RELATIVE_FALLBACK * scale
+    _LOGGER.info("l2=%.3g chosen among %d strengths", selected, len(points))
+    return L2Path(
+        l2=tuple(strengths),
+        log_loss=tuple(losses),
+        standard_error=tuple(point[2] for point in points),
+        n_folds=n_folds,
+        selected=selected,
+        n_evaluations=sum(point[3] for point in points),
+    )
+
+
+def _minimum(strengths: list[float], losses: list[float]) -> float:
+    """Minimum of the parabola, in log(l2), through the lowest point and its neighbours."""
+    best = int(np.argmin(losses))
+    if best in (0, len(losses) - 1):
+        return strengths[best]
+    left, middle, right = losses[best - 1], losses[best], losses[best + 1]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
+    step = np.log(strengths[best + 1] / strengths[best])
+    return float(strengths[best] * np.exp(step * shift))
+
+
+def softmax_probabilities(
+    embeddings: ArrayLike,
+    weights: ArrayLike,
+    bias: ArrayLike,
+    *,
+    n_threads: int = 1,
+    pool: _core.ThreadPool | None = None,
+) -> NDArray[np.float32]:
+    """Return the probability of each class for each row.
+
+    Parameters
+    ----------
+    embeddings : float32 array of shape (n, n_features)
+        Features.
+    weights : float32 array of shape (n_classes, n_features)
+        As in `HeadFit`.
+    bias : float64 array of shape (n_classes,)
+        As in `HeadFit`.
+    n_threads : int, default 1
+        Threads when no pool is given; 0 takes what the process may use.
+    pool : ThreadPool, optional
+        Threads to use.
+
+    Returns
+    -------
+    float32 ndarray of shape (n, n_classes)
+        Rows sum to 1.
+
+    Raises
+    ------
+    InvalidOption
+        The shapes do not agree.
+    """
+    x = np.ascontiguousarray(embeddings, dtype=np.float32)
+    w = np.ascontiguousarray(weights, dtype=np.float32)
+    b = np.ascontiguousarray(bias, dtype=np.float64)
+    if pool is None and n_threads != 1:
+        pool = _core.ThreadPool(n_threads)
+    return _core.softmax_probabilities(x, w, b, pool=pool)
+
+
+def _number(l2: object) -> float:
+    if isinstance(l2, (int, float, np.number)) and not isinstance(l2, bool):
+        return float(l2)
+    msg = f'l2: {l2!r} given; allowed are "auto" and numbers from 0'
+    raise InvalidOption(msg, source="l2", code="invalid_argument")
+
+
+def _check_rows(
+    embeddings: ArrayLike, targets: ArrayLike
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    x = np.ascontiguousarray(embeddings, dtype=np.float32)
+    y = np.asarray(targets)
+    if x.ndim != 2 or 0 in x.shape:
+        msg = f"embeddings: shape {x.shape} given; two dimensions are needed, none of them empty"
+        raise InvalidOption(msg, source="embeddings", code="invalid_argument")
+    if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
+        msg = f"targets: {y.dtype} of shape {y.shape} given; needed are {len(x)} integers"
+        raise InvalidOption(msg, source="targets", code="invalid_argument")
+    if y.min() < 0 or y.max() > np.iinfo(np.int32).max:
+        msg = f"targets: {y.min()} to {y.max()} given; allowed are classes from 0"
+        raise InvalidOption(msg, source="targets", code="invalid_argument")
+    return x, np.ascontiguousarray(y, dtype=np.int32)
+
+
+def _check_options(n_classes: int, max_iterations: int, tolerance: float) -> None:
+    for name, value, low in (("n_classes", n_classes, 1), ("max_iterations", max_iterations, 0)):
+        if value < low:
+            msg = f"{name}: {value} given; allowed are whole numbers from {low}"
+            raise InvalidOption(msg, source=name, code="invalid_argument")
+    if not (tolerance >= 0 and np.isfinite(tolerance)):
+        msg = f"tolerance: {tolerance} given; allowed are finite numbers from 0"
+        raise InvalidOption(msg, source="tolerance", code="invalid_argument")
+
+
+def _row_weights(
+    targets: NDArray[np.int32],
+    n_classes: int,
+    class_weights: ArrayLike | None,
+    sample_weight: ArrayLike | None,
+) -> NDArray[np.float32] | None:
+    if class_weights is None and sample_weight is None:
+        return None
+    if targets.max() >= n_classes:
+        msg = f"targets: {targets.max()} given; allowed are 0 to {n_classes - 1}"
+        raise InvalidOption(msg, source="targets", code="invalid_argument")
+    total = np.ones(len(targets), dtype=np.float64)
+    given = (
+        ("class_weights", class_weights, n_classes),
+        ("sample_weight", sample_weight, len(targets)),
+    )
+    for name, value, length in given:
+        if value is None:
+            continue
+        array = np.asarray(value, dtype=np.float64)
+        if array.shape != (length,) or not np.all(np.isfinite(array)) or np.any(array < 0):
+            msg = f"{name}: needed are {length} finite numbers from 0, got shape {array.shape}"
+            raise InvalidOption(msg, source=name, code="invalid_argument")
+        total *= array[targets] if name == "class_weights" else array
+    if not total.any():
+        msg = "class_weights, sample_weight: every row has weight 0"
+        raise InvalidOption(msg, source="sample_weight", code="invalid_argument")
+    # A common factor means nothing, but float32 must hold the numbers.
+    return np.ascontiguousarray(total / total.max(), dtype=np.float32)
+
+
+def _state_l2(
+    state: Mapping[str, Any],
+    shape: tuple[int, ...],
+    n_classes: int,
+    l2: float | Literal["auto"],
+) -> float:
+    found = tuple(state.get(n) for n in ("version", "n_rows", "n_features", "n_classes"))
+    wanted = (_STATE_VERSION, *shape, n_classes)
+    if found != wanted:
+        msg = f"state: made for (version, rows, features, classes) {found}, not for {wanted}"
+        raise IncompatibleParameters(msg, source="state")
+    strength = float(state["l2"])
+    if l2 != "auto" and float(l2) != strength:
+        msg = f"state: made with l2={strength}, not with l2={l2}"
+        raise IncompatibleParameters(msg, source="state")
+    return strength
+
+
+def _stratified_folds(
+    targets: NDArray[np.int32], n_classes: int, n_folds: int, seed: int
+) -> NDArray[np.int32]:
+    """Fold of each row: random within a class, even over all rows; -1 for a class of one row."""
+    key = _mix(
+        np.arange(len(targets), dtype=np.uint64) ^ _mix(np.array([seed % 2**64], dtype=np.uint64))
+    )
+    order = np.lexsort((key, targets))
+    counts = np.bincount(targets, minlength=n_classes)
+    order = order[counts[targets[order]] > 1]
+    folds = np.full(len(targets), -1, dtype=np.int32)
+    folds[order] = np.arange(len(order)) % n_folds
+    return folds
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Apply the output function of SplitMix64, a well-mixing bijection of 64-bit numbers."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

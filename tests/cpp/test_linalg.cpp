@@ -1,0 +1,189 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "eyespot/linalg.hpp"
+#include "runtime/simd.hpp"
+
+using namespace eyespot;
+
+namespace {
+
+std::vector<float> random_matrix(std::size_t rows, std::size_t cols, std::uint32_t seed) {
+  std::mt19937 engine(seed);
+  std::vector<float> m(rows * cols);
+  for (float& value : m) value = static_cast<float>(engine() % 2001) / 1000.0F - 1.0F;
+  return m;
+}
+
+PanelMatrix packed(const std::vector<float>& m, std::size_t rows, std::size_t cols) {
+  PanelMatrix out(rows, cols);
+  pack_rows({.data = m.data(), .cols = cols, .stride = cols, .rows = nullptr}, 0, rows, nullptr,
+            nullptr, out);
+  return out;
+}
+
+float at(const PanelMatrix& m, std::size_t i, std::size_t j) {
+  const std::size_t q = j / m.panel_width();
+  return m.panel(q)[i * m.width(q) + j - q * m.panel_width()];
+}
+
+MultiplyRange everything(const PanelMatrix& a, const PanelMatrix& b) {
+  return {.row_begin = 0,
+          .row_end = a.rows(),
+          .panel_begin = 0,
+          .panel_end = b.n_panels(),
+          .inner_begin = 0,
+          .inner_end = a.n_panels()};
+}
+
+void check_products(std::size_t m, std::size_t d, std::size_t k) {
+  const auto a = random_matrix(m, d, 1);
+  const auto b = random_matrix(d, k, 2);
+  const PanelMatrix pa = packed(a, m, d);
+  const PanelMatrix pb = packed(b, d, k);
+  PanelMatrix product(m, k);
+  multiply(pa, pb, MultiplyInit::zero, nullptr, everything(pa, pb), product);
+  std::vector<double> sum(k * d, 0.5);
+  accumulate_transposed(product, pa, m, 0, pa.n_panels(), sum.data(), d);
+  double worst = 0;
+  std::vector<double> expected(m * k);
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < k; ++j) {
+      double s = 0;
+      for (std::size_t p = 0; p < d; ++p) {
+        s += static_cast<double>(a[i * d + p]) * static_cast<double>(b[p * k + j]);
+      }
+      expected[i * k + j] = s;
+      worst = std::max(worst, std::abs(s - static_cast<double>(at(product, i, j))));
+    }
+  }
+  CHECK(worst < 1e-5 * std::sqrt(static_cast<double>(d)));
+  worst = 0;
+  for (std::size_t c = 0; c < k; ++c) {
+    for (std::size_t j = 0; j < d; ++j) {
+      double s = 0.5;
+      for (std::size_t i = 0; i < m; ++i) {
+        s += expected[i * k + c] * static_cast<double>(a[i * d + j]);
+      }
+      worst = std::max(worst, std::abs(s - sum[c * d + j]));
+    }
+  }
+  CHECK(worst < 2e-6 * std::sqrt(static_cast<double>(m * d * d)) + 1e-5);
+}
+
+}  // namespace
+
+TEST_CASE("products agree with the plain sum on every target, at every remainder") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t n : {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 47, 48, 49, 97, 130}) {
+      check_products(n, 29, 5);
+      check_products(11, n, 5);
+      check_products(11, 29, n);
+    }
+    check_products(301, 150, 100);
+    check_products(1, 1, 1);
+  }
+  detail::force_simd_target("");
+}
+
+TEST_CASE("a product can start from a row, or from what is there, and cover a part") {
+  const auto a = random_matrix(20, 100, 3);
+  const auto b = random_matrix(100, 60, 4);
+  const PanelMatrix pa = packed(a, 20, 100);
+  const PanelMatrix pb = packed(b, 100, 60);
+  PanelMatrix whole(20, 60);
+  const std::vector<float> row(whole.n_panels() * whole.panel_width(), 2.0F);
+  multiply(pa, pb, MultiplyInit::row, row.data(), everything(pa, pb), whole);
+  PanelMatrix zero(20, 60);
+  multiply(pa, pb, MultiplyInit::zero, nullptr, everything(pa, pb), zero);
+  CHECK(at(whole, 7, 59) == doctest::Approx(static_cast<double>(at(zero, 7, 59)) + 2.0));
+  // The inner dimension in two parts, the rows in two parts.
+  PanelMatrix parts(20, 60);
+  MultiplyRange range = everything(pa, pb);
+  range.inner_end = 1;
+  multiply(pa, pb, MultiplyInit::zero, nullptr, range, parts);
+  range.inner_begin = 1;
+  range.inner_end = pa.n_panels();
+  range.row_end = 13;
+  multiply(pa, pb, MultiplyInit::existing, nullptr, range, parts);
+  range.row_begin = 13;
+  range.row_end = 20;
+  multiply(pa, pb, MultiplyInit::existing, nullptr, range, parts);
+  for (std::size_t i = 0; i < 20; ++i) {
+    for (std::size_t j = 0; j < 60; ++j) {
+      CHECK(at(parts, i, j) == doctest::Approx(static_cast<double>(at(zero, i, j))).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("packing subtracts, scales, follows a row list and transposes") {
+  const auto m = random_matrix(10, 70, 5);
+  const std::vector<float> offset(70, 0.25F);
+  const std::vector<float> scale{2.0F, 3.0F};
+  const std::vector<std::uint32_t> rows{9, 4, 1};
+  PanelMatrix out(2, 70);
+  pack_rows({.data = m.data(), .cols = 70, .stride = 70, .rows = rows.data()}, 1, 2, offset.data(),
+            scale.data(), out);
+  for (std::size_t j = 0; j < 70; ++j) {
+    CHECK(at(out, 0, j) == (m[4 * 70 + j] - 0.25F) * 2.0F);
+    CHECK(at(out, 1, j) == (m[1 * 70 + j] - 0.25F) * 3.0F);
+  }
+  PanelMatrix transposed(70, 10);
+  pack_transposed(m, 10, 70, transposed);
+  for (std::size_t i = 0; i < 10; ++i) {
+    for (std::size_t j = 0; j < 70; ++j) CHECK(at(transposed, j, i) == m[i * 70 + j]);
+  }
+}
+
+TEST_CASE("the Gram sum fills the lower triangle like the full product") {
+  const auto m = random_matrix(200, 101, 6);
+  const PanelMatrix a = packed(m, 200, 101);
+  std::vector<double> full(101 * 101);
+  std::vector<double> lower(101 * 101);
+  accumulate_transposed(a, a, 200, 0, a.n_panels(), full.data(), 101);
+  accumulate_gram(a, 200, lower.data(), 101);
+  for (std::size_t i = 0; i < 101; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) CHECK(lower[i * 101 + j] == full[i * 101 + j]);
+  }
+}
+
+TEST_CASE("Cholesky factors multiply back, with the same bits for any number of threads") {
+  for (const std::size_t n : {1, 3, 4, 63, 64, 65, 130, 300}) {
+    CAPTURE(n);
+    const auto m = random_matrix(n, n, 7);
+    std::vector<double> a(n * n);
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = 0; j < n; ++j) {
+        for (std::size_t p = 0; p < n; ++p) {
+          a[i * n + j] += static_cast<double>(m[i * n + p]) * static_cast<double>(m[j * n + p]);
+        }
+      }
+      a[i * n + i] += 0.1;
+    }
+    std::vector<double> one(a);
+    REQUIRE(cholesky(one, n, nullptr, {}));
+    ThreadPool pool(3);
+    std::vector<double> three(a);
+    REQUIRE(cholesky(three, n, &pool, {}));
+    double worst = 0;
+    bool same = true;
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = 0; j <= i; ++j) {
+        double sum = 0;
+        for (std::size_t p = 0; p <= j; ++p) sum += one[i * n + p] * one[j * n + p];
+        worst = std::max(worst, std::abs(sum - a[i * n + j]));
+        same = same && one[i * n + j] == three[i * n + j];
+      }
+    }
+    CHECK(worst < 1e-10);
+    CHECK(same);
+  }
+  std::vector<double> indefinite{1.0, 2.0, 2.0, 1.0};
+  CHECK_FALSE(cholesky(indefinite, 2, nullptr, {}));
+}
