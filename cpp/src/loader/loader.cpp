@@ -92,10 +92,12 @@ struct Loader::State {
   std::atomic<pid_t> owner{0};
 
   mutable std::mutex mutex;
-  std::condition_variable changed;  // a batch is complete, or borrowing has become 0
-  std::deque<std::shared_ptr<Slot>> window;
-  std::size_t next_item = 0;  // first one that is not in the window yet
-  std::size_t borrowing = 0;  // workers that read the caller's memory
+  std::condition_variable changed;           // a batch is complete, or borrowing has become 0
+  std::deque<std::shared_ptr<Slot>> window;  // neighbouring batches
+  std::size_t next_item = 0;                 // first one that is not in the window yet
+  std::size_t next_claim = 0;                // first one that no worker has taken
+  std::size_t tickets = 0;                   // tasks of ours in the pool, at most one a worker
+  std::size_t borrowing = 0;                 // workers that read the caller's memory
   bool closed = false;
   std::exception_ptr ended;
 
@@ -137,25 +139,57 @@ struct Loader::State {
     return {};
   }
 
-  void work(Slot& slot, std::size_t index, std::size_t worker) noexcept {
-    const bool borrowed = borrows(sources[index]);
-    {
-      const std::scoped_lock lock(mutex);
-      if (closed || ended || cancel.cancelled()) return;
-      if (borrowed) ++borrowing;
+  // The next item for a worker; none when all in the window are taken. Needs `mutex`.
+  [[nodiscard]] std::shared_ptr<Slot> claim(std::size_t& index) noexcept {
+    if (window.empty() || cancel.cancelled()) return nullptr;
+    while (next_claim < next_item && std::holds_alternative<PendingSource>(sources[next_claim])) {
+      ++next_claim;
     }
-    Outcome outcome = attempt(
-        index, slot.batch.pixels.data() + (index - slot.batch.first) * decoder.item_bytes, worker);
-    const std::scoped_lock lock(mutex);
-    // fill() has reserved the room, so this cannot throw.
-    if (outcome.error) slot.batch.errors.push_back(*std::move(outcome.error));
-    if (outcome.failure && (!slot.failure || index < slot.failed_index)) {
-      slot.failure = std::move(outcome.failure);
-      slot.failed_index = index;
+    if (next_claim == next_item) return nullptr;
+    index = next_claim++;
+    return window[(index - window.front()->batch.first) / batch_size];
+  }
+
+  // One item, then back to the end of the pool's queue: others who use the pool get their turn.
+  // Tasks hold the state, but not the pool, which must never be destroyed by its own worker; it is
+  // alive here, because it joins its workers first.
+  void work(const std::shared_ptr<State>& self, ThreadPool& pool, std::size_t worker) noexcept {
+    while (work_once(worker)) {
+      try {
+        pool.submit([self, &pool](std::size_t next) { self->work(self, pool, next); });
+        return;
+      } catch (...) {  // no memory for a task: go on with this one
+        continue;
+      }
+    }
+  }
+
+  // False when there is nothing to do, and the ticket has been given back.
+  bool work_once(std::size_t worker) noexcept {
+    std::size_t index = 0;
+    std::unique_lock lock(mutex);
+    const std::shared_ptr<Slot> slot = claim(index);
+    if (slot == nullptr) {
+      --tickets;
+      return false;
+    }
+    const bool borrowed = borrows(sources[index]);
+    if (borrowed) ++borrowing;
+    lock.unlock();
+    LoadedBatch& batch = slot->batch;
+    Outcome outcome =
+        attempt(index, batch.pixels.data() + (index - batch.first) * decoder.item_bytes, worker);
+    lock.lock();
+    // add_batch() has reserved the room, so this cannot throw.
+    if (outcome.error) batch.errors.push_back(*std::move(outcome.error));
+    if (outcome.failure && (!slot->failure || index < slot->failed_index)) {
+      slot->failure = std::move(outcome.failure);
+      slot->failed_index = index;
     }
     if (borrowed) --borrowing;
-    --slot.remaining;
-    if (slot.remaining == 0 || (borrowed && borrowing == 0)) changed.notify_all();
+    --slot->remaining;
+    if (slot->remaining == 0 || (borrowed && borrowing == 0)) changed.notify_all();
+    return true;
   }
 
   // Ends the run: every later next() throws `reason`. Needs `mutex`.
@@ -167,31 +201,29 @@ struct Loader::State {
   // Puts batches in work until the window is full. Needs `mutex`.
   void fill(const std::shared_ptr<State>& self, ThreadPool& pool) noexcept {
     try {
-      while (window.size() < prefetch && next_item < sources.size()) add_batch(self, pool);
+      while (window.size() < prefetch && next_item < sources.size()) add_batch();
+      while (tickets < std::min(readers.size(), next_item - next_claim)) {
+        pool.submit([self, &pool](std::size_t worker) { self->work(self, pool, worker); });
+        ++tickets;
+      }
     } catch (...) {  // no memory, or the pool refused
       end(std::current_exception());
     }
   }
 
-  void add_batch(const std::shared_ptr<State>& self, ThreadPool& pool) {
+  void add_batch() {
     const auto slot = std::make_shared<Slot>();
     LoadedBatch& batch = slot->batch;
     batch.first = next_item;
     batch.count = std::min(batch_size, sources.size() - next_item);
     batch.pixels = buffers->take();
     batch.errors.reserve(batch.count);
-    std::vector<std::size_t> loadable;
-    loadable.reserve(batch.count);
     for (std::size_t i = batch.first; i < batch.first + batch.count; ++i) {
-      const bool pending = std::holds_alternative<PendingSource>(sources[i]);
-      (pending ? batch.pending : loadable).push_back(i);
+      if (std::holds_alternative<PendingSource>(sources[i])) batch.pending.push_back(i);
     }
-    slot->remaining = loadable.size();
+    slot->remaining = batch.count - batch.pending.size();
     window.push_back(slot);
     next_item += batch.count;
-    for (const std::size_t index : loadable) {
-      pool.submit([self, slot, index](std::size_t worker) { self->work(*slot, index, worker); });
-    }
   }
 
   // Takes the front batch, which is complete. Needs `mutex`.
@@ -199,7 +231,7 @@ struct Loader::State {
     const std::shared_ptr<Slot> slot = std::move(window.front());
     window.pop_front();
     if (slot->failure) {
-      end(slot->failure);
+      end(std::move(slot->failure));
       std::rethrow_exception(ended);
     }
     std::ranges::sort(slot->batch.errors, {}, &ItemError::index);
@@ -280,6 +312,7 @@ void Loader::close() noexcept {
   if (state.forked()) return;
   std::unique_lock lock(state.mutex);
   state.closed = true;
+  const std::exception_ptr ended = std::move(state.ended);  // destroyed here, not by a worker
   state.window.clear();
   state.changed.notify_all();
   state.changed.wait(lock, [&state] { return state.borrowing == 0; });

@@ -150,10 +150,12 @@ struct ThreadPool::Impl {
     while (true) {
       wake.wait(lock, [this] { return stopping || !tasks.empty(); });
       if (tasks.empty()) return;
-      const std::function<void(std::size_t)> task = std::move(tasks.front());
-      tasks.pop_front();
-      lock.unlock();
-      task(worker);
+      {
+        const std::function<void(std::size_t)> task = std::move(tasks.front());
+        tasks.pop_front();
+        lock.unlock();
+        task(worker);
+      }  // what the task holds goes before the lock is taken again
       lock.lock();
     }
   }
@@ -252,7 +254,8 @@ void ThreadPool::parallel_for(std::size_t count,
     loop->changed.wait(lock, [&loop] { return loop->done(); });
   }
   loop->closed = true;
-  const std::exception_ptr failure = asked ? asked : loop->failure;
+  // Moved, so that a worker that lets go of the loop late does not destroy the exception.
+  const std::exception_ptr failure = asked ? asked : std::move(loop->failure);
   lock.unlock();
   if (failure) std::rethrow_exception(failure);
 }
