@@ -1,9 +1,157 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
 #include "bindings.hpp"
+#include "convert.hpp"
+#include "eyespot/error.hpp"
+#include "eyespot/loader.hpp"
+#include "eyespot/preprocess.hpp"
+#include "eyespot/runtime.hpp"
 
 namespace eyespot::bindings {
 
 namespace py = pybind11;
 
-void bind_loader(py::module_& /*module*/) {}
+namespace {
+
+// load_pixels() and preprocess() as the loader calls them, with scratch memory for each worker.
+ItemDecoder decoder_of(const PixelSpec& spec, std::size_t n_workers) {
+  const auto scratch = std::make_shared<std::vector<PreprocessScratch>>(n_workers);
+  return {
+      .item_bytes = pixel_bytes(spec),
+      .from_bytes =
+          [spec, scratch](std::span<const std::uint8_t> bytes, std::string_view source, void* out,
+                          std::size_t worker) {
+            load_pixels(bytes, spec, out, source, (*scratch)[worker]);
+          },
+      .from_pixels = [spec, scratch](
+                         ImageView image, std::string_view /*source*/, void* out,
+                         std::size_t worker) { preprocess(image, spec, out, (*scratch)[worker]); }};
+}
+
+// Upright RGB pixels; images.py lets no other arrays through.
+ImageView rgb_view(const CArray<std::uint8_t>& array, std::size_t index) {
+  constexpr py::ssize_t kMost = 0xFFFFFFFF;
+  if (array.ndim() != 3 || array.shape(2) != 3 || array.shape(0) > kMost ||
+      array.shape(1) > kMost) {
+    throw Error(ErrorCode::invalid_argument, "sources[" + std::to_string(index) + "]",
+                "array of another shape than (height, width, 3)");
+  }
+  const Size size{static_cast<std::uint32_t>(array.shape(1)),
+                  static_cast<std::uint32_t>(array.shape(0))};
+  return {array.data(), size, 3, std::size_t{size.width} * 3};
+}
+
+// A Loader and the Python objects whose memory it reads.
+class PyLoader {
+ public:
+  PyLoader(const py::sequence& sources, const PixelSpec& spec, std::size_t batch_size,
+           const std::shared_ptr<ThreadPool>& pool, std::size_t prefetch,
+           std::uint64_t max_file_bytes, const std::optional<CancelToken>& cancel)
+      : spec_(spec) {
+    std::vector<ImageSource> items;
+    items.reserve(py::len(sources));
+    for (const py::handle source : sources) items.push_back(convert(source, items.size()));
+    loader_ = std::make_unique<Loader>(
+        std::move(items), decoder_of(spec, pool->size()),
+        LoaderOptions{
+            .batch_size = batch_size, .prefetch = prefetch, .max_file_bytes = max_file_bytes},
+        pool, cancel.value_or(CancelToken{}));
+  }
+  PyLoader(const PyLoader&) = delete;
+  PyLoader& operator=(const PyLoader&) = delete;
+  // NOLINTNEXTLINE(bugprone-exception-escape): pybind11 checks what cannot happen here
+  ~PyLoader() {
+    // Workers are waited for without the GIL; then the buffers are given back with it.
+    const py::gil_scoped_release unlocked;
+    loader_.reset();
+  }
+
+  void close() {
+    const py::gil_scoped_release unlocked;
+    loader_->close();
+  }
+
+  py::tuple next() {
+    std::optional<LoadedBatch> batch;
+    {
+      const py::gil_scoped_release unlocked;
+      batch = loader_->next(signal_poll());
+    }
+    if (!batch) throw py::stop_iteration();
+    const py::list errors(batch->errors.size());
+    for (std::size_t i = 0; i < batch->errors.size(); ++i) {
+      const ItemError& error = batch->errors[i];
+      errors[i] = py::make_tuple(error.index, to_text(error_code_name(error.code)),
+                                 to_text(error.source), to_text(error.message));
+    }
+    const std::size_t first = batch->first;
+    const py::object pending = py::cast(batch->pending);
+    return py::make_tuple(array_of(*std::move(batch)), first, pending, errors);
+  }
+
+  [[nodiscard]] std::size_t buffers_allocated() const { return loader_->buffers_allocated(); }
+
+ private:
+  ImageSource convert(const py::handle& source, std::size_t index) {
+    if (source.is_none()) return PendingSource{};
+    if (py::isinstance<py::str>(source)) {
+      return FileSource{from_text(py::reinterpret_borrow<py::str>(source))};
+    }
+    buffers_.emplace_back(source);
+    if (py::isinstance<CArray<std::uint8_t>>(source)) {
+      return PixelsSource{rgb_view(py::reinterpret_borrow<CArray<std::uint8_t>>(source), index)};
+    }
+    return BytesSource{buffers_.back().bytes()};
+  }
+
+  // The batch's own buffer as an array, which gives it back to the ring when it goes.
+  [[nodiscard]] py::array array_of(LoadedBatch batch) const {
+    const auto width = static_cast<py::ssize_t>(spec_.size.width);
+    const auto height = static_cast<py::ssize_t>(spec_.size.height);
+    std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(batch.count), height, width, 3};
+    if (spec_.layout == Layout::nchw) shape = {shape[0], 3, height, width};
+    const py::dtype dtype =
+        spec_.dtype == PixelType::uint8 ? py::dtype::of<std::uint8_t>() : py::dtype::of<float>();
+    auto buffer = std::make_unique<PixelBuffer>(std::move(batch.pixels));
+    const std::byte* data = buffer->data();
+    const py::capsule owner(buffer.get(),
+                            [](void* held) { delete static_cast<PixelBuffer*>(held); });
+    (void)buffer.release();  // NOLINT(bugprone-unused-return-value): the capsule owns it now
+    return {dtype, std::move(shape), data, owner};
+  }
+
+  PixelSpec spec_;
+  std::vector<ByteBuffer> buffers_;
+  std::unique_ptr<Loader> loader_;
+};
+
+}  // namespace
+
+// NOLINTNEXTLINE(misc-const-correctness): one signature for all subjects
+void bind_loader(py::module_& module) {
+  py::class_<PyLoader>(module, "Loader", "Iterator over (pixels, first, pending, errors).")
+      .def(py::init<const py::sequence&, const PixelSpec&, std::size_t,
+                    const std::shared_ptr<ThreadPool>&, std::size_t, std::uint64_t,
+                    const std::optional<CancelToken>&>(),
+           py::arg("sources"), py::arg("spec"), py::kw_only(), py::arg("batch_size"),
+           py::arg("pool"), py::arg("prefetch") = 0,
+           py::arg("max_file_bytes") = LoaderOptions{}.max_file_bytes,
+           py::arg("cancel") = py::none())
+      .def("__iter__", [](const py::object& self) { return self; })
+      .def("__next__", &PyLoader::next)
+      .def("close", &PyLoader::close)
+      .def_property_readonly("buffers_allocated", &PyLoader::buffers_allocated);
+}
 
 }  // namespace eyespot::bindings

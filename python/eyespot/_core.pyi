@@ -178,3 +178,24 @@ def softmax_probabilities(
     bias: NDArray[np.float64],
     pool: ThreadPool | None = None,
 ) -> NDArray[np.float32]: ...
+
+# loader
+class Loader:
+    def __init__(
+        self,
+        sources: Sequence[str | Buffer | NDArray[np.uint8] | None],
+        spec: PixelSpec,
+        *,
+        batch_size: int,
+        pool: ThreadPool,
+        prefetch: int = 0,
+        max_file_bytes: int = ...,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def __iter__(self) -> Loader: ...
+    def __next__(
+        self,
+    ) -> tuple[NDArray[Any], int, list[int], list[tuple[int, str, str, str]]]: ...
+    def close(self) -> None: ...
+    @property
+    def buffers_allocated(self) -> int: ...

@@ -1,0 +1,278 @@
+"""Images to ordered batches of model inputs, decoded by native threads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from eyespot import _core
+from eyespot.errors import DecodeError, ImageError, InvalidOption
+from eyespot.images import (
+    core_sources,
+    decode_with_pillow,
+    pixels_of,
+    read_file,
+    source_name,
+)
+from eyespot.options import Preprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from eyespot.images import ImageInput
+
+__all__ = ["Batch", "Loader"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """A run of neighbouring images of the list, as one array of model inputs.
+
+    Attributes
+    ----------
+    pixels : float32 or uint8 ndarray of shape (n_good, ...)
+        The images that could be read, in the order of the list; each is shaped by the
+        `Preprocessing`: ``(3, height, width)`` or ``(height, width, 3)``. The array owns its
+        memory, which is the buffer that the native threads wrote into.
+    indices : int64 ndarray of shape (n_good,)
+        Position in the list of each row of `pixels`, ascending.
+    errors : tuple of ImageError
+        The images of this run that could not be read, by ascending position.
+
+    Notes
+    -----
+    A batch speaks DLPack, so ``torch.from_dlpack(batch)`` and its like in JAX and CuPy take it
+    without a copy. `pixels` speaks the buffer protocol; from Python 3.12 on, the batch itself too.
+    """
+
+    pixels: NDArray[Any]
+    indices: NDArray[np.int64]
+    errors: tuple[ImageError, ...]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: object = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        # NumPy before 2.1 knows the first argument only, so the others go along when given.
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        known = {name: value for name, value in given.items() if value is not None}
+        return self.pixels.__dlpack__(**known)  # type: ignore[arg-type]
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, number = self.pixels.__dlpack_device__()
+        return int(kind), int(number)
+
+    def __buffer__(self, flags: int, /) -> memoryview:
+        return self.pixels.data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy:
+            return np.array(self.pixels, dtype=dtype)
+        return np.asarray(self.pixels, dtype=dtype)
+
+
+class Loader:
+    """Iterate over batches of decoded images, in the order of the list.
+
+    Files are read, decoded, turned upright, cropped, resized and packed by the threads of a pool,
+    a few batches ahead of the caller. Memory does not grow with the number of images, and the
+    pixels do not depend on the number of threads.
+
+    Parameters
+    ----------
+    inputs : sequence of path, bytes, ndarray or PIL.Image.Image
+        See `ImageInput`. Buffers must not change while they are being loaded.
+    preprocessing : Preprocessing
+        Size, crop, layout, type and normalisation. For the dtype ``"float16"`` the batches are
+        float32, for the caller to round. A ``PixelSpec`` of the core is taken as well.
+    batch_size : int
+        Images a batch, 1 or more.
+    n_threads : int
+        Threads of a pool for this loader alone, 0 (as many as the process may use) to 1024.
+        Not together with `pool`.
+    pool : ThreadPool, optional
+        Threads to share.
+    on_error : {"skip", "raise"}
+        What an unreadable image does: it is left out and listed in `Batch.errors`, or it ends the
+        iteration with a `DecodeError`.
+    prefetch : int
+        Batches to have in work or ready beside the one that the caller holds; 0 chooses (two,
+        or more when batches are small and threads are many).
+    cancel : CancelToken, optional
+        Ends the iteration with `Cancelled` within 100 ms of its ``cancel()``, from any thread.
+
+    Raises
+    ------
+    InvalidOption
+        If a parameter is outside what is listed here, or an input is no image at all.
+    DecodeError
+        From the iteration, if an image cannot be read and `on_error` is ``"raise"``.
+
+    Notes
+    -----
+    Formats that the core does not decode (TIFF, GIF, BMP ...) and Pillow images are decoded by the
+    calling thread, one at a time. Ctrl-C ends the iteration within 100 ms. Leave the iteration
+    early as you like: dropping or closing a loader stops its work.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from eyespot.loader import Loader
+    >>> from eyespot.options import Preprocessing
+    >>> grey = np.full((40, 60, 3), 128, np.uint8)
+    >>> with Loader([grey] * 5, Preprocessing(width=32, height=32), batch_size=2) as loader:
+    ...     [batch.pixels.shape for batch in loader]
+    [(2, 3, 32, 32), (2, 3, 32, 32), (1, 3, 32, 32)]
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[ImageInput],
+        preprocessing: Preprocessing | _core.PixelSpec,
+        *,
+        batch_size: int = 32,
+        n_threads: int = 0,
+        pool: _core.ThreadPool | None = None,
+        on_error: Literal["skip", "raise"] = "skip",
+        prefetch: int = 0,
+        cancel: _core.CancelToken | None = None,
+    ) -> None:
+        if on_error not in ("skip", "raise"):
+            raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
+        _check_integer("batch_size", batch_size, low=1)
+        _check_integer("prefetch", prefetch, low=0)
+        if pool is not None and n_threads != 0:
+            raise _invalid("n_threads", "given together with pool; give one of them")
+        if isinstance(preprocessing, Preprocessing):
+            preprocessing = preprocessing.core_spec()
+        self._spec = preprocessing
+        self._inputs = inputs
+        self._batch_size = batch_size
+        self._on_error = on_error
+        self._core = _core.Loader(
+            core_sources(inputs),
+            self._spec,
+            batch_size=batch_size,
+            pool=_core.ThreadPool(n_threads) if pool is None else pool,
+            prefetch=prefetch,
+            cancel=cancel,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return (len(self._inputs) + self._batch_size - 1) // self._batch_size
+
+    def __iter__(self) -> Self:
+        """Return the loader itself: it can be iterated once."""
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch.
+
+        Raises
+        ------
+        DecodeError
+            If an image cannot be read and `on_error` is ``"raise"``.
+        Cancelled
+            If the cancel token was set.
+        """
+        pixels, first, pending, failures = next(self._core)
+        errors: list[ImageError] = []
+        for index in pending:
+            self._fill(pixels, first, index, errors)
+        for index, code, source, message in failures:
+            error = ImageError(index=index, source=source, code=code, message=message)
+            if code == "unsupported_format":
+                self._fill(pixels, first, index, errors, refusal=error)
+            else:
+                errors.append(error)
+        errors.sort(key=lambda error: error.index)
+        if errors and self._on_error == "raise":
+            self.close()
+            raise errors[0].to_exception()
+        return _compact(pixels, first, errors)
+
+    def close(self) -> None:
+        """Stop the work; the iteration then ends. Batches that were handed out stay good."""
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _fill(
+        self,
+        pixels: NDArray[Any],
+        first: int,
+        index: int,
+        errors: list[ImageError],
+        refusal: ImageError | None = None,
+    ) -> None:
+        """Decode in Python what the core left to us, into its place in the batch."""
+        try:
+            pixels[index - first] = _core.preprocess(self._decode(index, refusal), self._spec)
+        except DecodeError as error:
+            message = str(error).removeprefix(f"{error.source}: ")
+            source = source_name(self._inputs[index], index)
+            errors.append(ImageError(index=index, source=source, code=error.code, message=message))
+        except MemoryError:
+            source = source_name(self._inputs[index], index)
+            message = "not enough memory to decode"
+            errors.append(
+                ImageError(index=index, source=source, code="out_of_memory", message=message)
+            )
+
+    def _decode(self, index: int, refusal: ImageError | None) -> NDArray[np.uint8]:
+        image = self._inputs[index]
+        background = self._spec.background
+        if refusal is None:
+            return pixels_of(image, source=source_name(image, index), background=background)
+        source = core_sources([image])[0]
+        assert source is not None
+        data = read_file(source) if isinstance(source, str) else source
+        assert not isinstance(data, np.ndarray)
+        return decode_with_pillow(data, refusal.to_exception(), background=background)
+
+
+def _compact(pixels: NDArray[Any], first: int, errors: list[ImageError]) -> Batch:
+    """Close the gaps that bad images left; with none, the array is handed on as it is."""
+    count = len(pixels)
+    if errors:
+        bad = {error.index - first for error in errors}
+        good = [slot for slot in range(count) if slot not in bad]
+        for target, slot in enumerate(good):
+            if target != slot:
+                pixels[target] = pixels[slot]
+        pixels = pixels[: len(good)]
+        indices = np.asarray(good, dtype=np.int64) + first
+    else:
+        indices = np.arange(first, first + count, dtype=np.int64)
+    return Batch(pixels=pixels, indices=indices, errors=tuple(errors))
+
+
+def _check_integer(name: str, value: object, *, low: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise _invalid(name, f"{value!r}; allowed: an integer from {low} up")
+
+
+def _invalid(name: str, message: str) -> InvalidOption:
+    return InvalidOption(f"{name} is {message}", source=name, code="invalid_argument")
