@@ -1,17 +1,21 @@
 """Check _core.pyi against the built module with mypy's stubtest.
 
-stubtest reports for every class that its metaclass differs, because pybind11 gives its classes one
-of its own that no stub can name; those lines, and no others, are dropped.
+pybind11 gives its classes a metaclass of its own that no stub can name, and those that only C++
+makes an __init__(*args, **kwargs) that always refuses. Only those complaints are dropped.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-KNOWN = "is inconsistent, metaclass differs"
+KNOWN = re.compile(
+    r"^eyespot\._core\.\w+ is inconsistent, metaclass differs$"
+    r"|\.__init__ is inconsistent, stub does not have \*{1,2}\w+ parameter .(args|kwargs).$"
+)
 
 run = subprocess.run(
     [
@@ -24,7 +28,7 @@ run = subprocess.run(
     check=False,
 )
 lines = (run.stdout + run.stderr).splitlines()
-errors = [line for line in lines if line.strip() and KNOWN not in line]
+errors = [line for line in lines if line.strip() and not KNOWN.search(line)]
 if run.returncode not in {0, 1} or errors:
     print("\n".join(errors) or f"stubtest ended with status {run.returncode}")
     sys.exit(1)
