@@ -91,16 +91,17 @@ TEST_CASE("the accumulators and widen equal the oracle at every width") {
       const Sums got1(start1);
       const Sums want0(start0);
       const Sums want1(start1);
-      simd.accumulate2(row.data(), n, w0, got0.data(), w1, got1.data());
-      scalar_kernels().accumulate(row.data(), n, w0, want0.data());
-      scalar_kernels().accumulate(row.data(), n, w1, want1.data());
+      const bool fresh = n % 2 == 0;
+      simd.accumulate2(row.data(), n, w0, got0.data(), w1, got1.data(), fresh);
+      scalar_kernels().accumulate(row.data(), n, w0, want0.data(), false);
+      scalar_kernels().accumulate(row.data(), n, w1, want1.data(), fresh);
       CHECK(got0.first(n) == want0.first(n));
       CHECK(got1.first(n) == want1.first(n));
-      simd.accumulate(row.data(), n, w1, got0.data());
-      scalar_kernels().accumulate(row.data(), n, w1, want0.data());
+      simd.accumulate(row.data(), n, w1, got0.data(), fresh);
+      scalar_kernels().accumulate(row.data(), n, w1, want0.data(), fresh);
       CHECK(got0.first(n) == want0.first(n));
-      simd.accumulate_wide(start0.data(), n, w0, got1.data());
-      scalar_kernels().accumulate_wide(start0.data(), n, w0, want1.data());
+      simd.accumulate_wide(start0.data(), n, w0, got1.data(), fresh);
+      scalar_kernels().accumulate_wide(start0.data(), n, w0, want1.data(), fresh);
       CHECK(got1.first(n) == want1.first(n));
       simd.widen(row.data(), n, got0.data());
       scalar_kernels().widen(row.data(), n, want0.data());
@@ -141,23 +142,22 @@ TEST_CASE("transpose, restore_rows and store_rows equal the oracle at every widt
 TEST_CASE("horizontal equals the oracle for 1 to 4 channels, up and down, at every width") {
   on_each_target([](const Kernels& simd) {
     Source source;
-    AxisWeights weights;
     for (std::uint32_t n = 1; n <= kMaxWidth; ++n) {
       const std::size_t channels = 1 + n % 4;
       for (const std::uint32_t target : {1U, 17U, 61U}) {
         CAPTURE(n);
         CAPTURE(target);
         const auto filter = n % 2 == 0 ? Resample::bilinear : Resample::bicubic;
-        compute_weights({n, 0.25, n - 0.5, target, filter, 14}, weights);
+        const AxisWeights weights = compute_weights({n, 0.25, n - 0.5, target, filter, 14});
         const Sums columns(n * channels * kBlockRows, source);
         const Sums got(target * channels * kBlockRows);
         const Sums want(target * channels * kBlockRows);
         const std::size_t begin = target / 3;
-        simd.horizontal(columns.data(), channels, weights.first.data(), weights.count.data(),
-                        weights.values.data(), weights.stride, begin, target, got.data());
+        simd.horizontal(columns.data(), channels, weights.first.data(), weights.values.data(),
+                        weights.taps, begin, target, got.data());
         scalar_kernels().horizontal(columns.data(), channels, weights.first.data(),
-                                    weights.count.data(), weights.values.data(), weights.stride,
-                                    begin, target, want.data());
+                                    weights.values.data(), weights.taps, begin, target,
+                                    want.data());
         CHECK(got.first(target * channels * kBlockRows) ==
               want.first(target * channels * kBlockRows));
       }
@@ -211,7 +211,6 @@ TEST_CASE("packing equals the oracle at every width, bit for bit in float32 too"
 }
 
 TEST_CASE("weights of every target sum to one and their windows move forwards") {
-  AxisWeights weights;
   for (const Resample filter : {Resample::bilinear, Resample::bicubic}) {
     for (std::uint32_t in = 1; in <= kMaxWidth; in += 3) {
       for (const std::uint32_t out : {1U, 2U, 7U, 64U, 224U, 1000U}) {
@@ -219,19 +218,21 @@ TEST_CASE("weights of every target sum to one and their windows move forwards") 
         CAPTURE(out);
         const double begin = in > 4 ? 1.375 : 0.0;
         const int bits = filter == Resample::bilinear ? 15 : 14;
-        compute_weights({in, begin, in - 1.5 * begin, out, filter, bits}, weights);
+        const AxisWeights weights =
+            compute_weights({in, begin, in - 1.5 * begin, out, filter, bits});
         for (std::size_t i = 0; i < out; ++i) {
           int sum = 0;
-          for (std::size_t k = 0; k < weights.count[i]; ++k) {
-            sum += weights.values[i * weights.stride + k];
+          for (std::size_t k = 0; k < weights.taps; ++k) {
+            sum += weights.values[i * weights.taps + k];
           }
           CHECK(sum >= std::min(1 << bits, 32767));
           CHECK(sum <= 1 << bits);
-          CHECK(weights.count[i] >= 1);
-          CHECK(weights.last(i) < in);
+          CHECK(weights.first[i] <= weights.last[i]);
+          CHECK(weights.last[i] < weights.first[i] + weights.taps);
+          CHECK(weights.first[i] + weights.taps <= in);
           if (i > 0) {
             CHECK(weights.first[i] >= weights.first[i - 1]);
-            CHECK(weights.last(i) >= weights.last(i - 1));
+            CHECK(weights.last[i] >= weights.last[i - 1]);
           }
         }
       }

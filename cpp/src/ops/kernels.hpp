@@ -17,16 +17,17 @@ inline constexpr std::size_t kBlockRows = 16;
 /// product(a, b) below is (a * b + 2^14) >> 15, so it keeps a's fraction bits when b has 15, and
 /// one less when b has 14.
 struct Kernels {
-  /// acc[i] += product(row[i] << kLevelBits, weight), i < n. `acc` is aligned and has room for
-  /// padded(n) values, whose tail is not used.
-  void (*accumulate)(const std::uint8_t* row, std::size_t n, std::int16_t weight,
-                     std::int16_t* acc);
-  /// accumulate() into two sums at a time: a source row mostly counts for two target rows.
+  /// acc[i] += product(row[i] << kLevelBits, weight), i < n, or = when `fresh`. `acc` is aligned
+  /// and has room for padded(n) values, whose tail is not used.
+  void (*accumulate)(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc,
+                     bool fresh);
+  /// accumulate() into two sums at a time, the second of which may be fresh: a source row mostly
+  /// counts for two target rows.
   void (*accumulate2)(const std::uint8_t* row, std::size_t n, std::int16_t weight0,
-                      std::int16_t* acc0, std::int16_t weight1, std::int16_t* acc1);
+                      std::int16_t* acc0, std::int16_t weight1, std::int16_t* acc1, bool fresh1);
   /// accumulate() of values that have kLevelBits already. `row` is like `acc`.
   void (*accumulate_wide)(const std::int16_t* row, std::size_t n, std::int16_t weight,
-                          std::int16_t* acc);
+                          std::int16_t* acc, bool fresh);
   /// out[i] = row[i] << kLevelBits, i < n; writes up to padded(n).
   void (*widen)(const std::uint8_t* row, std::size_t n, std::int16_t* out);
   /// columns[c * 16 + r] = rows[r * stride + c] for c in [begin, end), a multiple of 8 each, and
@@ -38,10 +39,10 @@ struct Kernels {
   void (*restore_rows)(const std::int16_t* columns, std::size_t n, std::int16_t* rows,
                        std::size_t stride);
   /// For targets i in [begin, end) and each channel c: column i * channels + c of `out` = sum over
-  /// k < count[i] of product(column (first[i] + k) * channels + c, values[i * stride + k]).
+  /// k < taps of product(column (first[i] + k) * channels + c, values[i * taps + k]).
   void (*horizontal)(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
-                     const std::uint32_t* count, const std::int16_t* values, std::size_t stride,
-                     std::size_t begin, std::size_t end, std::int16_t* out);
+                     const std::int16_t* values, std::size_t taps, std::size_t begin,
+                     std::size_t end, std::int16_t* out);
   /// JFIF YCbCr columns of `n` pixels to interleaved RGB columns, clamped
   /// to 16 bits only.
   void (*ycc_to_rgb)(const std::int16_t* y, const std::int16_t* cb, const std::int16_t* cr,
@@ -49,7 +50,7 @@ struct Kernels {
   /// Grey columns to RGB columns.
   void (*grey_to_rgb)(const std::int16_t* grey, std::size_t n, std::int16_t* rgb);
   /// Rounds and clamps `n_columns` columns to whole grey levels and writes their first `n_rows`
-  /// rows. `columns` has room for a multiple of 16 columns.
+  /// rows. `columns` has room for a multiple of 32 columns.
   void (*store_rows)(const std::int16_t* columns, std::size_t n_columns, std::size_t n_rows,
                      std::uint8_t* out, std::size_t out_stride);
   /// n interleaved RGB pixels to three rows.

@@ -26,19 +26,24 @@ int clamped(int value) {
   return std::clamp(value, -32768, 32767);
 }
 
-void accumulate(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc) {
-  for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(wide(row[i]), weight));
+void accumulate(const std::uint8_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc,
+                bool fresh) {
+  for (std::size_t i = 0; i < n; ++i) {
+    acc[i] = add(fresh ? std::int16_t{0} : acc[i], product(wide(row[i]), weight));
+  }
 }
 
 void accumulate2(const std::uint8_t* row, std::size_t n, std::int16_t weight0, std::int16_t* acc0,
-                 std::int16_t weight1, std::int16_t* acc1) {
-  accumulate(row, n, weight0, acc0);
-  accumulate(row, n, weight1, acc1);
+                 std::int16_t weight1, std::int16_t* acc1, bool fresh1) {
+  accumulate(row, n, weight0, acc0, false);
+  accumulate(row, n, weight1, acc1, fresh1);
 }
 
-void accumulate_wide(const std::int16_t* row, std::size_t n, std::int16_t weight,
-                     std::int16_t* acc) {
-  for (std::size_t i = 0; i < n; ++i) acc[i] = add(acc[i], product(row[i], weight));
+void accumulate_wide(const std::int16_t* row, std::size_t n, std::int16_t weight, std::int16_t* acc,
+                     bool fresh) {
+  for (std::size_t i = 0; i < n; ++i) {
+    acc[i] = add(fresh ? std::int16_t{0} : acc[i], product(row[i], weight));
+  }
 }
 
 void widen(const std::uint8_t* row, std::size_t n, std::int16_t* out) {
@@ -63,15 +68,15 @@ void restore_rows(const std::int16_t* columns, std::size_t n, std::int16_t* rows
 }
 
 void horizontal(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
-                const std::uint32_t* count, const std::int16_t* values, std::size_t stride,
-                std::size_t begin, std::size_t end, std::int16_t* out) {
+                const std::int16_t* values, std::size_t taps, std::size_t begin, std::size_t end,
+                std::int16_t* out) {
   for (std::size_t i = begin; i < end; ++i) {
     for (std::size_t c = 0; c < channels; ++c) {
       std::int16_t* target = out + (i * channels + c) * kBlockRows;
       std::fill(target, target + kBlockRows, std::int16_t{0});
-      for (std::size_t k = 0; k < count[i]; ++k) {
+      for (std::size_t k = 0; k < taps; ++k) {
         const std::int16_t* column = columns + ((first[i] + k) * channels + c) * kBlockRows;
-        const std::int16_t weight = values[i * stride + k];
+        const std::int16_t weight = values[i * taps + k];
         for (std::size_t r = 0; r < kBlockRows; ++r) {
           target[r] = add(target[r], product(column[r], weight));
         }

@@ -20,6 +20,7 @@
 namespace eyespot {
 
 struct PreprocessScratch::Impl {
+  detail::WeightCache weights;
   std::array<detail::StreamResizer, 3> resizers;
   detail::AlignedBuffer<std::int16_t> rgb_columns;
   detail::AlignedBuffer<std::uint8_t> stored;   // the small image as stored, when it must be turned
@@ -87,7 +88,7 @@ class PixelSink final : public RowSink {
            .out_size = plan_.target.height,
            .resample = resample_,
            .bits = 0},
-          channels, kernels_);
+          channels, kernels_, scratch_.weights);
     }
     if (layout_ != RowLayout::rgb) {
       scratch_.rgb_columns.reserve(kBlockRows * detail::padded(kRgb * plan_.target.width));

@@ -41,10 +41,11 @@ void check(const ImageView& in, const Box& box, const MutableImageView& out) {
 void resize(ImageView in, const Box& box, Resample resample, MutableImageView out) {
   check(in, box, out);
   const detail::Kernels& kernels = detail::kernels();
+  detail::WeightCache weights;
   detail::StreamResizer resizer;
   resizer.begin({in.size.width, box.x, box.width, out.size.width, resample, 0},
                 {in.size.height, box.y, box.height, out.size.height, resample, 0}, in.channels,
-                kernels);
+                kernels, weights);
   std::size_t stored = 0;
   for (std::uint32_t y = resizer.first_row(); y <= resizer.last_row(); ++y) {
     resizer.row(y, in.row(y));

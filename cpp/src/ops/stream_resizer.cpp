@@ -1,6 +1,7 @@
 #include "stream_resizer.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -15,7 +16,7 @@ std::size_t widest_overlap(const AxisWeights& weights) {
   std::size_t widest = 1;
   std::size_t end = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    while (end < weights.size() && weights.first[end] <= weights.last(i)) ++end;
+    while (end < weights.size() && weights.first[end] <= weights.last[i]) ++end;
     widest = std::max(widest, end - i);
   }
   return widest;
@@ -30,15 +31,16 @@ bool goes_horizontal_first(const AxisSpec& x, const AxisSpec& y) {
 
 }  // namespace
 
-void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels) {
+void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels,
+                          WeightCache& cache) {
   horizontal_first_ = goes_horizontal_first(x, y);
   // The first pass takes values with kLevelBits; so does the second when the first was horizontal,
   // because restore_rows() raises them again.
   y.bits = 14;
   x.bits = horizontal_first_ ? 14 : 15;
-  if (!(x == x_)) compute_weights(x, x_weights_);
+  x_weights_ = cache.get(x);
+  y_weights_ = cache.get(y);
   x_ = x;
-  if (!(y == y_)) compute_weights(y, y_weights_);
   y_ = y;
   kernels_ = &kernels;
   channels_ = channels;
@@ -49,8 +51,8 @@ void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Ke
   sum_stride_ = padded(sum_width_);
   // From the first row of the oldest open block to the last open row. (A shrinking triangle: two
   // blocks.)
-  const std::size_t open_rows = kBlockRows - 1 + widest_overlap(y_weights_);
-  sum_slots_ = std::min((open_rows + kBlockRows - 1) / kBlockRows, block_count()) * kBlockRows;
+  const std::size_t open_rows = kBlockRows - 1 + widest_overlap(*y_weights_);
+  sum_slots_ = std::bit_ceil(std::max(std::min(open_rows, block_count() * kBlockRows), kBlockRows));
   sums_.reserve(sum_slots_ * sum_stride_);
   oldest_ = 0;
   started_ = 0;
@@ -95,28 +97,28 @@ void StreamResizer::flush_staged() {
 
 template <typename Sample>
 void StreamResizer::vertical(std::uint32_t y, const Sample* samples) {
-  const std::size_t n_targets = y_weights_.size();
-  for (; started_ < n_targets && y_weights_.first[started_] <= y; ++started_) {
-    std::memset(sum(started_), 0, sum_stride_ * sizeof(std::int16_t));
-  }
+  const AxisWeights& weights = *y_weights_;
+  const std::size_t n_targets = weights.size();
+  const std::size_t fresh = started_;  // targets from here on get their first row
+  while (started_ < n_targets && weights.first[started_] <= y) ++started_;
   const auto weight = [&](std::size_t target) {
-    return y_weights_.values[target * y_weights_.stride + (y - y_weights_.first[target])];
+    return weights.values[target * weights.taps + (y - weights.first[target])];
   };
   std::size_t target = oldest_;
   if constexpr (std::is_same_v<Sample, std::uint8_t>) {
-    for (; target + 1 < started_; target += 2) {
+    for (; target < fresh && target + 1 < started_; target += 2) {
       kernels_->accumulate2(samples, sum_width_, weight(target), sum(target), weight(target + 1),
-                            sum(target + 1));
+                            sum(target + 1), target + 1 >= fresh);
     }
-    if (target < started_) {
-      kernels_->accumulate(samples, sum_width_, weight(target), sum(target));
+    for (; target < started_; ++target) {
+      kernels_->accumulate(samples, sum_width_, weight(target), sum(target), target >= fresh);
     }
   } else {
     for (; target < started_; ++target) {
-      kernels_->accumulate_wide(samples, sum_width_, weight(target), sum(target));
+      kernels_->accumulate_wide(samples, sum_width_, weight(target), sum(target), target >= fresh);
     }
   }
-  while (oldest_ < started_ && y_weights_.last(oldest_) == y) {
+  while (oldest_ < started_ && weights.last[oldest_] <= y) {
     ++oldest_;
     if (oldest_ % kBlockRows == 0 || oldest_ == n_targets) finish_block(blocks_done_);
   }
@@ -137,17 +139,17 @@ void StreamResizer::finish_block(std::size_t b) {
 // cache when they are weighed.
 void StreamResizer::horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out) {
   constexpr std::size_t kChunk = 16;
-  const std::size_t n_targets = x_weights_.size();
-  std::size_t ready = x_weights_.first[0] * channels_ / 8 * 8;
+  const AxisWeights& weights = *x_weights_;
+  const std::size_t n_targets = weights.size();
+  std::size_t ready = weights.first[0] * channels_ / 8 * 8;
   for (std::size_t begin = 0; begin < n_targets; begin += kChunk) {
     const std::size_t end = std::min(begin + kChunk, n_targets);
-    const std::size_t needed = (x_weights_.last(end - 1) + 1) * channels_;
+    const std::size_t needed = (weights.first[end - 1] + weights.taps) * channels_;
     const std::size_t until = std::max(ready, (needed + 7) / 8 * 8);
     kernels_->transpose(rows, stride, ready, until, columns_.data());
     ready = until;
-    kernels_->horizontal(columns_.data(), channels_, x_weights_.first.data(),
-                         x_weights_.count.data(), x_weights_.values.data(), x_weights_.stride,
-                         begin, end, out);
+    kernels_->horizontal(columns_.data(), channels_, weights.first.data(), weights.values.data(),
+                         weights.taps, begin, end, out);
   }
 }
 

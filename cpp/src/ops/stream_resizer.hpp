@@ -25,7 +25,8 @@ class StreamResizer {
  public:
   /// Prepares for rows of x.in_size pixels. The weights are computed unless the previous image had
   /// the same geometry; `bits` of the axes is for this class to set.
-  void begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels);
+  void begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels,
+             WeightCache& cache);
 
   /// Takes source row `y`; rows come in order, and rows that no target row needs may be left out.
   void row(std::uint32_t y, const std::uint8_t* samples);
@@ -33,16 +34,14 @@ class StreamResizer {
   /// Target blocks that are complete. Block b stays valid while blocks_done() - b <= block_slots.
   [[nodiscard]] std::size_t blocks_done() const noexcept { return blocks_done_; }
   [[nodiscard]] std::size_t block_count() const noexcept {
-    return (y_weights_.size() + kBlockRows - 1) / kBlockRows;
+    return (y_.out_size + kBlockRows - 1) / kBlockRows;
   }
   [[nodiscard]] const std::int16_t* block(std::size_t b) const noexcept {
     return blocks_.data() + b * block_size_;
   }
   /// First and last source row that counts.
-  [[nodiscard]] std::uint32_t first_row() const noexcept { return y_weights_.first.front(); }
-  [[nodiscard]] std::uint32_t last_row() const noexcept {
-    return y_weights_.last(y_weights_.size() - 1);
-  }
+  [[nodiscard]] std::uint32_t first_row() const noexcept { return y_weights_->first.front(); }
+  [[nodiscard]] std::uint32_t last_row() const noexcept { return y_weights_->last.back(); }
 
  private:
   /// Adds a source row of the vertical pass: levels, or values with kLevelBits.
@@ -52,14 +51,14 @@ class StreamResizer {
   void horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out);
   void flush_staged();
   [[nodiscard]] std::int16_t* sum(std::size_t target_row) noexcept {
-    return sums_.data() + (target_row % sum_slots_) * sum_stride_;
+    return sums_.data() + (target_row & (sum_slots_ - 1)) * sum_stride_;
   }
 
   const Kernels* kernels_ = nullptr;
   AxisSpec x_;
   AxisSpec y_;
-  AxisWeights x_weights_;
-  AxisWeights y_weights_;
+  std::shared_ptr<const AxisWeights> x_weights_;
+  std::shared_ptr<const AxisWeights> y_weights_;
   std::size_t channels_ = 0;
   bool horizontal_first_ = false;
 
@@ -67,9 +66,9 @@ class StreamResizer {
   AlignedBuffer<std::int16_t> sums_;
   std::size_t sum_width_ = 0;
   std::size_t sum_stride_ = 0;
-  std::size_t sum_slots_ = 0;
-  std::size_t oldest_ = 0;   ///< first target row that is not complete
-  std::size_t started_ = 0;  ///< target rows whose sums were set to zero
+  std::size_t sum_slots_ = 0;  ///< a power of two
+  std::size_t oldest_ = 0;     ///< first target row that is not complete
+  std::size_t started_ = 0;    ///< target rows whose sums have begun
 
   // Horizontal first: source rows wait for a block of 16.
   AlignedBuffer<std::int16_t> staged_;

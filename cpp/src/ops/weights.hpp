@@ -1,23 +1,25 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "eyespot/ops.hpp"
 
 namespace eyespot::detail {
 
-/// One pass's filter: target sample i is the sum over k < count[i] of
-/// values[i * stride + k] / 2^bits * source[first[i] + k].
+/// One pass's filter: target sample i is the sum over k < taps of
+/// values[i * taps + k] / 2^bits * source[first[i] + k]. All targets have the same number of taps,
+/// so that the loop over them is predictable; short windows are filled up with zeros.
 struct AxisWeights {
   std::vector<std::uint32_t> first;
-  std::vector<std::uint32_t> count;  ///< at least 1
+  std::vector<std::uint32_t> last;   ///< the last sample of weight other than 0
   std::vector<std::int16_t> values;  ///< each target's sum to 2^bits, or to 2^15 - 1
-  std::size_t stride = 0;
+  std::size_t taps = 0;              ///< first[i] + taps <= in_size
 
   [[nodiscard]] std::size_t size() const noexcept { return first.size(); }
-  [[nodiscard]] std::uint32_t last(std::size_t i) const noexcept { return first[i] + count[i] - 1; }
 };
 
 /// What determines an AxisWeights.
@@ -38,7 +40,21 @@ struct AxisSpec {
 [[nodiscard]] double filter_support(double length, std::uint32_t out_size,
                                     Resample resample) noexcept;
 
-/// Fills `out`, reusing its memory. The windows move monotonically.
-void compute_weights(const AxisSpec& spec, AxisWeights& out);
+/// The windows move monotonically.
+[[nodiscard]] AxisWeights compute_weights(const AxisSpec& spec);
+
+/// The weights used last: the planes of a photo, and photos of a kind, share their geometry.
+class WeightCache {
+ public:
+  [[nodiscard]] std::shared_ptr<const AxisWeights> get(const AxisSpec& spec);
+
+ private:
+  struct Entry {
+    AxisSpec spec;
+    std::shared_ptr<const AxisWeights> weights;
+  };
+  std::array<Entry, 16> entries_;
+  std::size_t next_ = 0;
+};
 
 }  // namespace eyespot::detail
