@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 CCACHE := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 # The same flags as the release preset, so that ccache gives both builds one set of objects.
 WHEEL_CONFIG := $(addprefix -Ccmake.args=,$(CCACHE) -DEYESPOT_WARNINGS_AS_ERRORS=ON)
-CMAKE_FILES := CMakeLists.txt CMakePresets.json $(shell find cpp tests/cpp -name CMakeLists.txt -o -name '*.cmake')
+CMAKE_FILES := CMakeLists.txt CMakePresets.json $(shell find cpp tests -name CMakeLists.txt -o -name '*.cmake')
 CORE_FILES := $(shell find cpp -name '*.[ch]pp' -o -name '*.h')
 PACKAGE_FILES := $(shell find python/eyespot -type f -not -name '*.so' -not -path '*/__pycache__/*')
 

@@ -42,7 +42,6 @@ FOREIGN_HOMES: dict[str, set[str]] = {
     r"jpeglib\.h|jerror\.h": {"cpp/src/codec/jpeg.cpp"},
     r"spng\.h": {"cpp/src/codec/png.cpp"},
     r"webp/.*": {"cpp/src/codec/webp.cpp"},
-    r"cblas\.h": {"cpp/src/solver/linalg.cpp"},
 }
 
 # Python: a module may import modules of a lower level only.

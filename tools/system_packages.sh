@@ -6,10 +6,10 @@ set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
 APT=(g++ pkg-config python3-venv python3-dev libjpeg62-turbo-dev libspng-dev libwebp-dev
-     libhwy-dev libopenblas-dev zlib1g-dev doctest-dev ccache)
+     libhwy-dev zlib1g-dev doctest-dev ccache)
 APT_NAMES="${APT[*]}"
-DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel openblas-devel zlib-devel doctest-devel ccache"
-BREW_NAMES="pkg-config jpeg-turbo libspng webp highway openblas doctest ccache"
+DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel zlib-devel doctest-devel ccache"
+BREW_NAMES="pkg-config jpeg-turbo libspng webp highway doctest ccache"
 
 INCLUDES=()
 if command -v brew >/dev/null; then INCLUDES=("-I$(brew --prefix)/include"); fi
@@ -40,7 +40,6 @@ look() {
     pkg-config --exists 'spng >= 0.7' || pkg-config --exists 'libspng >= 0.7' ||
       missing+=("libspng 0.7 or newer")
     pkg-config --exists 'libwebp >= 1.0' 'libwebpdemux >= 1.0' || missing+=("libwebp 1.0 or newer")
-    pkg-config --exists 'openblas >= 0.3.20' || missing+=("OpenBLAS 0.3.20 or newer")
   fi
 }
 

@@ -46,11 +46,6 @@ else()
   endif()
 endif()
 
-eyespot_pkg_config(EYESPOT_BLAS "openblas>=0.3.20")
-if(NOT TARGET PkgConfig::EYESPOT_BLAS)
-  list(APPEND _eyespot_missing "OpenBLAS >= 0.3.20")
-endif()
-
 if(NOT PkgConfig_FOUND)
   list(PREPEND _eyespot_missing "pkg-config")
 endif()
@@ -60,9 +55,9 @@ if(_eyespot_missing)
   message(FATAL_ERROR "eyespot cannot be built, because these are missing:\n"
     "    ${_eyespot_missing}\n"
     "  Debian, Ubuntu:  apt-get install g++ pkg-config libjpeg62-turbo-dev libspng-dev libwebp-dev "
-    "libhwy-dev libopenblas-dev   (Ubuntu: libjpeg-turbo8-dev)\n"
+    "libhwy-dev   (Ubuntu: libjpeg-turbo8-dev)\n"
     "  Fedora, RHEL:    dnf install gcc-c++ pkgconf libjpeg-turbo-devel libspng-devel libwebp-devel "
-    "highway-devel openblas-devel\n"
-    "  macOS:           brew install pkg-config jpeg-turbo libspng webp highway openblas\n"
+    "highway-devel\n"
+    "  macOS:           brew install pkg-config jpeg-turbo libspng webp highway\n"
     "  Libraries in a place of their own: set CMAKE_PREFIX_PATH and PKG_CONFIG_PATH.")
 endif()
