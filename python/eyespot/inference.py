@@ -1,0 +1,395 @@
+"""Images through one ONNX network: decoding and inference side by side, one thread budget.
+
+The thread rule, from measurement (``python -m bench inference``): one session whose operators use
+one thread each, called by as many threads as the budget has, one image a call. On two cores it is
+as fast as the fastest alternative on an idle machine and keeps its speed on a busy one, where ONNX
+Runtime's own threads, which wait for each other at every operator, lose up to half of theirs. One
+image a call costs nothing (the working set stays in the cache) and makes an embedding a function of
+its image alone, whatever the batch, the order or the number of threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from eyespot import _core
+from eyespot.errors import Cancelled, ImageError, InvalidOption, ModelError
+from eyespot.images import source_name
+from eyespot.loader import Loader
+from eyespot.progress import Phase, ProgressCallback, ProgressReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnxruntime
+    from numpy.typing import NDArray
+
+    from eyespot._core import CancelToken
+    from eyespot.images import ImageInput
+    from eyespot.loader import Batch
+    from eyespot.options import Preprocessing
+
+__all__ = ["NetworkRunner", "Rows"]
+
+_MAX_THREADS: Final = 1024
+_POLL_S: Final = 0.02
+_DECODE_BATCH: Final = 4  # images a hand-over: small, so that little memory is in flight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """One row of numbers for each image that could be read.
+
+    Attributes
+    ----------
+    values : float32 ndarray of shape (n_good, n_columns)
+        In the order of the caller's list.
+    indices : int64 ndarray of shape (n_good,)
+        Position of each row's image in the caller's list, ascending.
+    errors : tuple of ImageError
+        The other images, by ascending position.
+    """
+
+    values: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    errors: tuple[ImageError, ...]
+
+
+class NetworkRunner:
+    """An ONNX network with one image input and one float32 output of shape (N, n_columns).
+
+    Parameters
+    ----------
+    model : bytes
+        The serialised network.
+    source : str
+        What to call it in messages.
+
+    Attributes
+    ----------
+    batch : int or None
+        The batch size that the network is fixed to, if it is.
+    alone : bool
+        Whether an image's row would depend on the others of its batch (the scale of a dynamically
+        quantised tensor does), so that each image must fill a batch of its own.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime refuses the network.
+
+    Notes
+    -----
+    Safe from many threads. Runs on the CPU.
+    """
+
+    def __init__(self, model: bytes, *, source: str, alone: bool = False) -> None:
+        self.source = source
+        self.alone = alone
+        self._session = open_session(model, source=source)
+        (self._input,) = self._session.get_inputs()
+        (self._output,) = self._session.get_outputs()
+        first = self._input.shape[0] if self._input.shape else None
+        self.batch: int | None = first if isinstance(first, int) else None
+
+    def run(
+        self, pixels: NDArray[Any], options: onnxruntime.RunOptions | None = None
+    ) -> NDArray[Any]:
+        """Return the output for a batch of inputs, shaped and typed as the network takes them.
+
+        Raises
+        ------
+        ModelError
+            If the network fails.
+        """
+        feed = {self._input.name: pixels}
+        try:
+            (output,) = self._session.run([self._output.name], feed, run_options=options)
+        except Exception as error:
+            message = f"{self.source}: the network failed: {_first_line(error)}"
+            raise ModelError(message, source=self.source, code="run_time") from error
+        return np.asarray(output)
+
+    def rows(
+        self, pixels: NDArray[Any], options: onnxruntime.RunOptions | None = None
+    ) -> NDArray[np.float32]:
+        """Return one row for each image of `pixels`, the bits of which depend on that image only.
+
+        Parameters
+        ----------
+        pixels : ndarray of shape (n_images, ...)
+            Inputs of the network, in its layout and type.
+        options : onnxruntime.RunOptions, optional
+            For instance one that another thread can set to terminate.
+        """
+        count = len(pixels)
+        if self.batch is None or self.batch == 1:
+            results = [self.run(pixels[i : i + 1], options) for i in range(count)]
+        elif self.alone:
+            results = [
+                self.run(np.repeat(pixels[i : i + 1], self.batch, axis=0), options)[:1]
+                for i in range(count)
+            ]
+        else:
+            results = []
+            for start in range(0, count, self.batch):
+                part = pixels[start : start + self.batch]
+                padding = [(0, self.batch - len(part))] + [(0, 0)] * (part.ndim - 1)
+                results.append(self.run(np.pad(part, padding), options)[: len(part)])
+        return np.concatenate(results) if results else np.empty((0, 0), np.float32)
+
+    def run_images(
+        self,
+        inputs: Sequence[ImageInput],
+        preprocessing: Preprocessing,
+        n_columns: int,
+        *,
+        phase: Phase,
+        n_threads: int = 0,
+        on_error: Literal["skip", "raise"] = "skip",
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Rows:
+        """Decode images and run them through the network, both at once.
+
+        Parameters
+        ----------
+        inputs : sequence of paths, bytes, arrays or PIL images
+            The images.
+        preprocessing : Preprocessing
+            How they become inputs of the network.
+        n_columns : int
+            Length of one row of the output.
+        phase : Phase
+            What to call the work in `progress`.
+        n_threads : int
+            The thread budget; 0 means what the process may use. The result does not depend on it.
+        on_error : {"skip", "raise"}
+            What an image does that cannot be read, or whose row is not finite.
+        progress : callable, optional
+            Called from this thread.
+        cancel : CancelToken, optional
+            Looked at every 20 ms.
+
+        Raises
+        ------
+        InvalidOption
+            If an argument is not what is listed here.
+        DecodeError
+            With ``on_error="raise"``, for the first bad image.
+        Cancelled
+            If `cancel` was set.
+        ModelError
+            If the network fails at run time.
+
+        Notes
+        -----
+        Memory beyond the result does not grow with the number of images.
+        """
+        return _Run(self, inputs, preprocessing, n_columns, n_threads, on_error).work(
+            ProgressReporter(progress, phase, len(inputs)), cancel
+        )
+
+
+def open_session(model: bytes, *, source: str) -> onnxruntime.InferenceSession:
+    """Open a session as the thread rule above wants it.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime refuses the network.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4  # errors come as exceptions, not as text on stderr
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's classes have no public base
+        message = f"{source}: ONNX Runtime refuses the network: {_first_line(error)}"
+        raise ModelError(message, source=source, code="unsupported_model") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _invalid(name: str, message: str) -> InvalidOption:
+    return InvalidOption(f"{name} is {message}", source=name, code="invalid_argument")
+
+
+class _Run:
+    """One call of `run_images`: a loader's threads decode, ours run the network."""
+
+    def __init__(
+        self,
+        runner: NetworkRunner,
+        inputs: Sequence[ImageInput],
+        preprocessing: Preprocessing,
+        n_columns: int,
+        n_threads: int,
+        on_error: Literal["skip", "raise"],
+    ) -> None:
+        if on_error not in ("skip", "raise"):
+            raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
+        if not isinstance(n_threads, int) or not 0 <= n_threads <= _MAX_THREADS:
+            raise _invalid("n_threads", f"{n_threads!r}; allowed: 0 to {_MAX_THREADS}")
+        self.runner = runner
+        self.inputs = inputs
+        self.preprocessing = preprocessing
+        self.on_error = on_error
+        self.pool = _core.ThreadPool(n_threads)
+        self.values = np.empty((len(inputs), n_columns), np.float32)
+        self.good = np.zeros(len(inputs), np.bool_)
+        self.bad: list[ImageError] = []
+        self.done = 0
+        self.failure: BaseException | None = None
+        self.lock = threading.Lock()
+        self.batches: queue.Queue[Batch | None] = queue.Queue(maxsize=self.pool.n_threads)
+        self.stop = threading.Event()
+        self.run_options: list[onnxruntime.RunOptions] = []
+
+    def work(self, reporter: ProgressReporter, cancel: CancelToken | None) -> Rows:
+        """Run to the end and return the result; stop all threads before leaving in any way."""
+        import onnxruntime
+
+        # Few images are shared out among all threads; many go by small batches.
+        share = -(-len(self.inputs) // self.pool.n_threads)
+        size = self.runner.batch or max(1, min(_DECODE_BATCH, share))
+        workers = []
+        for _ in range(min(self.pool.n_threads, -(-len(self.inputs) // size))):
+            options = onnxruntime.RunOptions()
+            self.run_options.append(options)
+            workers.append(threading.Thread(target=self._infer, args=(options,), daemon=True))
+
+        def look() -> None:
+            reporter.update(self.done)
+            self._check(cancel)
+
+        finished = False
+        reporter.update(0)
+        try:
+            for worker in workers:
+                worker.start()
+            with Loader(
+                self.inputs, self.preprocessing, batch_size=size, pool=self.pool, cancel=cancel
+            ) as loader:
+                for batch in loader:
+                    self._count_errors(batch)
+                    self._hand_over(batch, look)
+                    look()
+            for _ in workers:
+                self._hand_over(None, look)
+            for worker in workers:
+                while worker.is_alive():
+                    worker.join(_POLL_S)
+                    look()
+            finished = True
+        except Cancelled:  # by the loader, which cannot tell how many images are done
+            self._check(cancel)
+            raise
+        finally:
+            if not finished:
+                self._abandon(workers)
+        look()
+        return self._result()
+
+    def _hand_over(self, batch: Batch | None, look: Any) -> None:
+        while True:
+            try:
+                return self.batches.put(batch, timeout=_POLL_S)
+            except queue.Full:
+                look()
+
+    def _check(self, cancel: CancelToken | None) -> None:
+        """Raise what ends the run, if anything does."""
+        if self.failure is not None:
+            raise self.failure
+        if self.on_error == "raise" and self.bad:
+            with self.lock:
+                first = min(self.bad, key=lambda error: error.index)
+            raise first.to_exception()
+        if cancel is not None and cancel.cancelled:
+            message = f"stopped on request after {self.done} of {len(self.inputs)} images"
+            raise Cancelled(message, code="cancelled")
+
+    def _abandon(self, workers: list[threading.Thread]) -> None:
+        """Make the workers stop, in the middle of an image if need be, and wait for them."""
+        self.stop.set()
+        for options in self.run_options:
+            options.terminate = True
+        while True:
+            try:
+                self.batches.get_nowait()
+            except queue.Empty:
+                break
+        for worker in workers:
+            if worker.ident is None:
+                continue
+            while worker.is_alive():
+                with contextlib.suppress(queue.Full):
+                    self.batches.put_nowait(None)
+                worker.join(_POLL_S)
+
+    def _count_errors(self, batch: Batch) -> None:
+        if batch.errors:
+            with self.lock:
+                self.bad.extend(batch.errors)
+                self.done += len(batch.errors)
+
+    def _infer(self, options: onnxruntime.RunOptions) -> None:
+        try:
+            while not self.stop.is_set():
+                batch = self.batches.get()
+                if batch is None:
+                    return
+                self._infer_batch(batch, options)
+        except BaseException as error:  # noqa: BLE001 - handed to the calling thread, raised there
+            if not self.stop.is_set():
+                self.failure = error
+                self.stop.set()
+
+    def _infer_batch(self, batch: Batch, options: onnxruntime.RunOptions) -> None:
+        pixels = batch.pixels
+        if self.preprocessing.dtype == "float16":
+            pixels = pixels.astype(np.float16)
+        if len(pixels) == 0:
+            return
+        step = self.runner.batch or 1
+        for start in range(0, len(pixels), step):
+            if self.stop.is_set():
+                return
+            rows = self.runner.rows(pixels[start : start + step], options)
+            where = batch.indices[start : start + step]
+            finite = np.isfinite(rows).all(axis=1)
+            self.values[where] = rows
+            self.good[where] = finite
+            with self.lock:
+                self.done += len(where)
+                self.bad.extend(self._not_finite(int(i)) for i in where[~finite])
+
+    def _not_finite(self, index: int) -> ImageError:
+        return ImageError(
+            index=index,
+            source=source_name(self.inputs[index], index),
+            code="non_finite",
+            message=f"{self.runner.source} gave NaN or infinity for this image",
+        )
+
+    def _result(self) -> Rows:
+        indices = np.flatnonzero(self.good).astype(np.int64)
+        for row, index in enumerate(indices):  # in place: no second copy of the result
+            if row != index:
+                self.values[row] = self.values[index]
+        errors = tuple(sorted(self.bad, key=lambda error: error.index))
+        return Rows(values=self.values[: len(indices)], indices=indices, errors=errors)
