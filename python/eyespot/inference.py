@@ -242,7 +242,7 @@ class _Run:
     ) -> None:
         if on_error not in ("skip", "raise"):
             raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
-        if not isinstance(n_threads, int) or not 0 <= n_threads <= _MAX_THREADS:
+        if n_threads not in range(_MAX_THREADS + 1):
             raise _invalid("n_threads", f"{n_threads!r}; allowed: 0 to {_MAX_THREADS}")
         self.runner = runner
         self.inputs = inputs
