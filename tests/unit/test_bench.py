@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import environment, harness
+from bench import environment, harness, report
 
 PEER = """
 import os, time
@@ -100,3 +100,30 @@ def test_the_description_of_the_machine_names_what_matters_and_no_path():
     assert facts["memory_gib"] > 0
     assert str(Path(__file__).parents[2]) + os.sep not in json.dumps(facts)
     assert np.isfinite(facts["load_1_min"])
+
+
+@pytest.mark.usefixtures("peers")
+def test_the_report_writes_the_newest_run_of_a_suite_between_its_marks(tmp_path, monkeypatch):
+    facts = environment.describe()
+    (tmp_path / "results").mkdir()
+    for day in (1, 2):
+        record = {
+            "suite": "nap",
+            "date": f"2026-01-0{day}T00:00:00+00:00",
+            "repeat": 1,
+            "environment": facts,
+            "results": [measure(["eyespot", "slow"], repeat=1)],
+        }
+        (tmp_path / "results" / f"{day}.json").write_text(json.dumps(record))
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["report", str(page)])
+    assert report.main() == 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "2026-01-02" in text
+    assert "2026-01-01" not in text
+    assert "| slow |" in text

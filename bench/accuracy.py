@@ -1,0 +1,92 @@
+"""Accuracy on photos at default settings: python -m bench.accuracy [--data DIR]
+
+Not a race, so it has no peers: each backbone, each set, trained and tested once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import eyespot
+from bench import environment
+from bench.__main__ import DATA, HERE
+
+SETS = ("flowers5", "hymenoptera", "trashnet", "weather4")
+BACKBONES = {
+    "embedded default": None,
+    "SqueezeNet 1.1": ("squeezenet1.1_onnxzoo.onnx", "embedding"),
+    "MobileNetV2 1.0": ("mobilenet_v2_1.0_224_onnxzoo_features.onnx", "embedding"),
+}
+
+
+def measure(photos: Path, extractor: eyespot.FeatureExtractor) -> dict[str, object]:
+    data = eyespot.DataSource.labeled_directories(photos / "train")
+    test = eyespot.DataSource.labeled_directories(photos / "test")
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = eyespot.ImageClassifier.train(
+            data, eyespot.ModelParameters(feature_extractor=extractor)
+        )
+    seconds = time.perf_counter() - start
+    metrics = model.evaluate(test)
+    return {
+        "accuracy": metrics.accuracy,
+        "log_loss": metrics.log_loss,
+        "n_test": len(test),
+        "train_seconds": seconds,
+        "solver": model.facts["solver"],
+        "warnings": sorted({w.category.__name__ for w in caught}),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
+    chosen = parser.parse_args()
+    if not chosen.data.is_dir():
+        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
+        return 2
+    facts = environment.describe()
+    results = []
+    for name, file in BACKBONES.items():
+        if file is None:
+            extractor = eyespot.FeatureExtractor.default()
+        else:
+            extractor = eyespot.FeatureExtractor.custom(
+                chosen.data / "backbones" / file[0],
+                output_name=file[1],
+                preprocessing=eyespot.Preprocessing(width=224, height=224),
+            )
+        for photos in SETS:
+            result = measure(chosen.data / "photos" / photos, extractor)
+            results.append({"backbone": name, "set": photos} | result)
+            print(
+                f"{name:<18}{photos:<13}{100 * float(str(result['accuracy'])):6.2f} %", flush=True
+            )
+    now = dt.datetime.now(dt.UTC)
+    folder = HERE / "results" / ("local" if chosen.local else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "schema": 1,
+        "suite": "accuracy",
+        "date": now.isoformat(timespec="seconds"),
+        "repeat": 1,
+        "environment": facts,
+        "results": results,
+    }
+    path = folder / f"accuracy-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"wrote {path.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
