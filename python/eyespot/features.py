@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureExtractor", "Features"]
 
-# Operators whose result for one image depends on the other images of the batch.
-_COUPLING_OPS = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"})
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
@@ -425,15 +422,14 @@ def _prepare(
     The network is run once on grey pixels: its own answer says more than the shapes in the file.
     """
     notes = []
-    alone = network.uses_any(part, _COUPLING_OPS)
     batch = contract.batch
     _set_input_shape(part, batch, preprocessing)
-    runner = NetworkRunner(part.SerializeToString(), source=source, alone=alone)
+    runner = NetworkRunner(part.SerializeToString(), source=source)
     name = part.graph.output[0].name
     found = _probe(runner, preprocessing, batch or 2)
     if isinstance(found, str) and batch is None:
         _set_input_shape(part, 1, preprocessing)
-        runner = NetworkRunner(part.SerializeToString(), source=source, alone=alone)
+        runner = NetworkRunner(part.SerializeToString(), source=source)
         single = _probe(runner, preprocessing, 1)
         if not isinstance(single, str):
             found, batch = single, 1
@@ -452,7 +448,7 @@ def _prepare(
     changed, note = network.append_pooling(part, output.shape, output.dtype.name, layout or "nchw")
     notes += [note] if note else []
     if changed:
-        runner = NetworkRunner(part.SerializeToString(), source=source, alone=alone)
+        runner = NetworkRunner(part.SerializeToString(), source=source)
         rows = _probe(runner, preprocessing, batch or 2)
         assert not isinstance(rows, str), rows
         output = rows

@@ -39,6 +39,7 @@ __all__ = ["NetworkRunner", "Rows"]
 
 _MAX_THREADS: Final = 1024
 _POLL_S: Final = 0.02
+_COUPLING_OPERATORS: Final = b"DynamicQuantize"  # how their names begin, as the file holds them
 _DECODE_BATCH: Final = 4  # images a hand-over: small, so that little memory is in flight
 
 
@@ -76,7 +77,7 @@ class NetworkRunner:
     batch : int or None
         The batch size that the network is fixed to, if it is.
     alone : bool
-        Whether an image's row would depend on the others of its batch (the scale of a dynamically
+        Whether an image's row may depend on the others of its batch (the scale of a dynamically
         quantised tensor does), so that each image must fill a batch of its own.
 
     Raises
@@ -89,9 +90,9 @@ class NetworkRunner:
     Safe from many threads. Runs on the CPU.
     """
 
-    def __init__(self, model: bytes, *, source: str, alone: bool = False) -> None:
+    def __init__(self, model: bytes, *, source: str) -> None:
         self.source = source
-        self.alone = alone
+        self.alone = _COUPLING_OPERATORS in model
         self._session = open_session(model, source=source)
         (self._input,) = self._session.get_inputs()
         (self._output,) = self._session.get_outputs()

@@ -33,7 +33,6 @@ __all__ = [
     "set_input_shape",
     "set_output_shape",
     "spatial_layout",
-    "uses_any",
 ]
 
 #: Metadata entry of a model that says what its input is (see `Preprocessing.from_json`).
@@ -452,20 +451,6 @@ def _set_shape(value: onnx.ValueInfoProto, batch: int | None, rest: list[int]) -
         first.dim_value = batch
     for size in rest:
         shape.dim.add(dim_value=size)
-
-
-def uses_any(model: onnx.ModelProto, operators: frozenset[str]) -> bool:
-    """Whether a node of the graph, of its branches or of its functions is one of `operators`."""
-    waiting = list(model.graph.node)
-    for function in model.functions:
-        waiting.extend(function.node)
-    while waiting:
-        node = waiting.pop()
-        if node.op_type in operators:
-            return True
-        for graph in _subgraphs(node):
-            waiting.extend(graph.node)
-    return False
 
 
 def cut_classifier(model: onnx.ModelProto, source: str) -> str:
