@@ -392,7 +392,7 @@ def select_l2(
         x,
         y,
         n_classes=n_classes,
-        fold=folds,
+        fold=folds if enough else np.full_like(folds, -1),
         n_folds=n_folds if enough else 0,
         relative_path=path,
         tolerance=_PATH_TOLERANCE,
