@@ -99,6 +99,21 @@ class NetworkRunner:
         first = self._input.shape[0] if self._input.shape else None
         self.batch: int | None = first if isinstance(first, int) else None
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The model's metadata entries."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def input_shape(self) -> list[int | str | None]:
+        """The input's dimensions; a name or None where any size is accepted."""
+        return list(self._input.shape)
+
+    @property
+    def output_shape(self) -> list[int | str | None]:
+        """The output's dimensions; a name or None where they vary."""
+        return list(self._output.shape)
+
     def run(
         self, pixels: NDArray[Any], options: onnxruntime.RunOptions | None = None
     ) -> NDArray[Any]:

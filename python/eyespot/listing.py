@@ -22,6 +22,7 @@ __all__ = [
     "clean_label",
     "list_directories",
     "list_files",
+    "list_images",
     "list_mapping",
 ]
 
@@ -179,6 +180,15 @@ def list_files(root: str | os.PathLike[str], separator: str, index: int) -> List
         message = f"{folder} {found}{hint}"
         raise DataError(message, source=str(folder), code="no_images")
     return listing
+
+
+def list_images(root: str | os.PathLike[str]) -> list[Path]:
+    """Return the images of a folder, at any depth below it, sorted; labels do not matter here."""
+    folder = _existing_folder(root, "images")
+    listing = Listing()
+    closed = {_identity(path) for path in folder.resolve().parents}
+    _walk("", os.fspath(folder), closed, listing)
+    return sorted((path for _, path in listing.found), key=Path.as_posix)
 
 
 def list_mapping(mapping: object) -> Listing:
