@@ -294,7 +294,7 @@ def _metadata(
     )
     return {
         METADATA_PREPROCESSING: pixels.to_json(),
-        METADATA_FACTS: json.dumps(facts, separators=(",", ":")),
+        METADATA_FACTS: json.dumps(facts, separators=(",", ":"), allow_nan=False),
         "names": repr(by_number),  # Ultralytics reads a Python literal
         "labels": json.dumps(list(classes)),
         "id2label": json.dumps(by_number),  # Hugging Face

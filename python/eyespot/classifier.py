@@ -1,0 +1,720 @@
+"""The image classifier: train it, ask it, keep it in one ONNX file.
+
+An `ImageClassifier` *is* one ONNX model. Training makes the model's bytes, saving writes them,
+loading reads them, and every prediction runs them, so a model answers the same before it is saved
+and after, in eyespot and in any other ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast, overload
+
+import numpy as np
+
+from eyespot import training
+from eyespot.data import DataSource
+from eyespot.errors import DataError, ImageError, InvalidOption, ModelError
+from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble
+from eyespot.files import write_atomically
+from eyespot.inference import NetworkRunner
+from eyespot.metrics import ClassifierMetrics
+from eyespot.options import ModelParameters, Preprocessing
+from eyespot.progress import Phase, ProgressCallback
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from eyespot._core import CancelToken
+    from eyespot.images import ImageInput
+    from eyespot.training import TrainingReport
+
+__all__ = ["ImageClassifier", "Inference", "Prediction"]
+
+_SCHEMA: Final = 1
+_FACTS: Final = {"backbone", "classes", "images", "metrics", "parameters", "solver"}
+# How files that are often mistaken for an ONNX model begin.
+_OTHER_FORMATS: Final[tuple[tuple[bytes, str], ...]] = (
+    (b"PK\x03\x04", "a zip archive (PyTorch, Keras and zipped Core ML models look like this)"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes them"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"<", "an HTML or XML page, as a failed download leaves it"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+)
+
+
+class Prediction(NamedTuple):
+    """One label and how probable it is, 0 to 1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """What a model says about a list of images, some of which may be unreadable.
+
+    Attributes
+    ----------
+    probabilities : float32 ndarray of shape (n_images, n_classes)
+        Rows in the order of the images; the row of an unreadable one is NaN.
+    errors : tuple of ImageError
+        The unreadable images, in order.
+    """
+
+    probabilities: NDArray[np.float32]
+    errors: tuple[ImageError, ...]
+
+
+class ImageClassifier:
+    """Tells which of the labels that it was trained on an image shows.
+
+    Make one with `train` or `load`. It never changes afterwards, and it may be used from several
+    threads and pickled.
+
+    Parameters
+    ----------
+    model : bytes
+        An ONNX model that eyespot saved.
+    source : str, optional
+        What to call the model in error messages, such as its path.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        The labels, sorted; the order of the columns of every probability array.
+    preprocessing : Preprocessing
+        What the model's input takes: the size, the crop and the filter; uint8 RGB pixels, NHWC.
+    parameters : mapping
+        The parameters of the training, as plain values.
+    training_metrics : ClassifierMetrics
+        On the images that the head was trained on: a bound from above, not an estimate.
+    validation_metrics : ClassifierMetrics or None
+        On the images that were held out; ``None`` when none were.
+    training_report : TrainingReport or None
+        Times and skipped files of the training; ``None`` for a loaded model, because they are not
+        saved with it.
+
+    Raises
+    ------
+    ModelError
+        If `model` is no ONNX model, or not one that eyespot made, or of a later version.
+
+    Examples
+    --------
+    >>> from eyespot import DataSource, ImageClassifier  # doctest: +SKIP
+    >>> model = ImageClassifier.train(DataSource.labeled_directories("photos"))  # doctest: +SKIP
+    >>> model.predict("a.jpg")  # doctest: +SKIP
+    'ants'
+    """
+
+    def __init__(self, model: bytes, *, source: str = "<bytes>") -> None:
+        self._model = bytes(model)
+        self._runner = _runner(self._model, source)
+        self._facts = _facts(self._runner, source)
+        self._preprocessing = _preprocessing(self._runner, source)
+        _check_shapes(self._runner, self._preprocessing, self._facts, source)
+        try:
+            self._training_metrics, self._validation_metrics = _metrics(self._facts)
+        except InvalidOption as error:
+            raise _damaged(source, str(error)) from error
+        self.training_report: TrainingReport | None = None
+
+    # -- making one ---------------------------------------------------------------------------
+
+    @classmethod
+    def train(
+        cls,
+        data: DataSource,
+        parameters: ModelParameters | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Self:
+        """Train a classifier.
+
+        Parameters
+        ----------
+        data : DataSource
+            Images with their labels: at least two labels, and two images of each.
+        parameters : ModelParameters, optional
+            How to train; the defaults are Create ML's.
+        progress : callable, optional
+            Called from this thread with a `Progress`, several times a second.
+        cancel : CancelToken, optional
+            Its ``cancel()``, from another thread or from `progress`, ends the work.
+
+        Returns
+        -------
+        ImageClassifier
+
+        Raises
+        ------
+        DataError
+            If the data cannot train a classifier, or all images of a label are unreadable.
+        DecodeError
+            If an image is unreadable and ``parameters.on_error`` is ``"raise"``.
+        InvalidOption
+            If an argument is of the wrong type, or the parameters name an unknown label.
+        ExportError
+            If the backbone cannot become part of one ONNX file.
+        Cancelled
+            If `cancel` was used.
+
+        Warns
+        -----
+        SkippedImagesWarning
+            If images could not be read and were left out.
+        ConvergenceWarning
+            If the solver used up its iterations before it reached its tolerance.
+
+        Notes
+        -----
+        The model's bytes follow from the images' contents, their labels and the parameters: not
+        from the number of threads, the order or the place of the files, or the time.
+        """
+        from eyespot import _core
+
+        data = _data(data)
+        if parameters is None:
+            parameters = ModelParameters()
+        elif not isinstance(cast("object", parameters), ModelParameters):
+            message = f"parameters is a {type(parameters).__name__}; allowed: ModelParameters"
+            raise InvalidOption(message, source="parameters", code="invalid_argument")
+        trained = training.train(data, parameters, progress=progress, cancel=cancel)
+        extractor = trained.extractor
+        facts = {
+            "schema": _SCHEMA,
+            "eyespot": _core.__version__,
+            "simd": _core.simd_target(),
+            "classes": list(trained.classes),
+            "backbone": {
+                "name": extractor.name,
+                "fingerprint": extractor.fingerprint,
+                "output_name": extractor.output_name,
+                "n_features": extractor.n_features,
+                "preprocessing": json.loads(extractor.preprocessing.to_json()),
+                "assumptions": list(extractor.assumptions),
+            },
+            **trained.facts,
+        }
+        model = assemble(
+            extractor.onnx_model(),
+            extractor.preprocessing,
+            trained.weights,
+            trained.bias,
+            trained.classes,
+            facts=facts,
+        )
+        classifier = cls(model, source="<trained>")
+        classifier.training_report = trained.report
+        classifier._training_metrics = trained.training_metrics  # these list the skipped files
+        classifier._validation_metrics = trained.validation_metrics
+        return classifier
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a classifier that `save` wrote.
+
+        Raises
+        ------
+        ModelError
+            If the file is missing, unreadable, no ONNX model, or not one that eyespot made.
+        """
+        source = os.fspath(path)
+        try:
+            model = Path(source).read_bytes()
+        except IsADirectoryError:
+            message = f"{source}: is a folder; an eyespot model is one .onnx file"
+            raise ModelError(message, source=source, code="io") from None
+        except OSError as error:
+            message = f"{source}: {error.strerror or error}"
+            raise ModelError(message, source=source, code="io") from error
+        return cls(model, source=source)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the model as one ONNX file, which any ONNX Runtime can run.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; ``.onnx`` is the usual ending. A file that is there is replaced in one step:
+            whoever looks sees the old file or the new one, and a failure leaves the old one.
+
+        Returns
+        -------
+        Path
+            `path`.
+
+        Raises
+        ------
+        ExportError
+            If the file cannot be written.
+        """
+        target = Path(path)
+        if target.suffix.lower() in (".mlmodel", ".mlpackage"):
+            message = (
+                f"{target}: save writes ONNX files; name it {target.with_suffix('.onnx').name}"
+            )
+            raise InvalidOption(message, source=str(target), code="invalid_argument")
+        write_atomically(target, self._model)
+        return target
+
+    # -- asking it ----------------------------------------------------------------------------
+
+    def predict(self, image: ImageInput) -> str:
+        """Return the most probable label of one image.
+
+        Parameters
+        ----------
+        image : path, bytes, ndarray or PIL.Image
+            A file's path, a file's contents, decoded uint8 pixels of shape (height, width, 3) in
+            RGB, or a Pillow image.
+
+        Raises
+        ------
+        DecodeError
+            If the image cannot be read.
+        """
+        return self.predict_many([image])[0]
+
+    @overload
+    def predict_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        on_error: Literal["raise"] = ...,
+        n_threads: int = ...,
+    ) -> list[str]: ...
+    @overload
+    def predict_many(
+        self, images: Iterable[ImageInput], *, on_error: Literal["skip"], n_threads: int = ...
+    ) -> list[str | None]: ...
+    def predict_many(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+        n_threads: int = 0,
+    ) -> list[str] | list[str | None]:
+        """Return the most probable label of each image, in their order.
+
+        Parameters
+        ----------
+        images : iterable of path, bytes, ndarray or PIL.Image
+            See `predict`.
+        on_error : {"raise", "skip"}
+            What an unreadable image does: it raises, or its label is ``None``.
+        n_threads : int
+            Threads to work with; 0 means as many as the process may use.
+
+        Raises
+        ------
+        DecodeError
+            If an image cannot be read and `on_error` is ``"raise"``; the message names it.
+        """
+        probabilities = self.predict_proba(images, on_error=on_error, n_threads=n_threads)
+        readable = ~np.isnan(probabilities[:, 0])
+        best = probabilities.argmax(axis=1)
+        return [
+            self.classes[index] if good else None
+            for index, good in zip(best.tolist(), readable.tolist(), strict=True)
+        ]
+
+    def predict_proba(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        on_error: Literal["raise", "skip"] = "raise",
+        n_threads: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the probability of each label for each image.
+
+        Parameters
+        ----------
+        images : iterable of path, bytes, ndarray or PIL.Image
+            See `predict`.
+        on_error : {"raise", "skip"}
+            What an unreadable image does: it raises, or its row is NaN.
+        n_threads : int
+            Threads to work with; 0 means as many as the process may use.
+        progress : callable, optional
+            Called from this thread with a `Progress`.
+        cancel : CancelToken, optional
+            Ends the work with `Cancelled`.
+
+        Returns
+        -------
+        float32 ndarray of shape (n_images, n_classes)
+            Rows in the order of `images`, columns in the order of `classes`; each row sums to 1.
+
+        Raises
+        ------
+        DecodeError
+            If an image cannot be read and `on_error` is ``"raise"``; the message names it.
+        """
+        result = self._run(
+            _images(images),
+            Phase.INFERENCING,
+            on_error=on_error,
+            n_threads=n_threads,
+            progress=progress,
+            cancel=cancel,
+        )
+        return result.probabilities
+
+    def infer(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        n_threads: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Inference:
+        """Return the probabilities, and what was wrong with each image that could not be read.
+
+        Like `predict_proba` with ``on_error="skip"``, but the reasons come with it.
+        """
+        return self._run(
+            _images(images),
+            Phase.INFERENCING,
+            on_error="skip",
+            n_threads=n_threads,
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def predict_top_k(self, image: ImageInput, k: int = 3) -> list[Prediction]:
+        """Return the `k` most probable labels of one image, the most probable first.
+
+        Parameters
+        ----------
+        image : path, bytes, ndarray or PIL.Image
+            See `predict`.
+        k : int
+            How many, 1 or more; no more than there are labels come back. The default, 3, is Turi
+            Create's.
+
+        Raises
+        ------
+        DecodeError
+            If the image cannot be read.
+        """
+        return self.top_k(self.predict_proba([image])[0], k)
+
+    def top_k(self, probabilities: NDArray[np.floating[Any]], k: int = 3) -> list[Prediction]:
+        """Return the `k` most probable labels by one row of `predict_proba`.
+
+        Labels of equal probability come in the order of `classes`.
+        """
+        if not isinstance(cast("object", k), int) or isinstance(k, bool) or k < 1:
+            message = f"k is {k!r}; allowed: an integer from 1 up"
+            raise InvalidOption(message, source="k", code="invalid_argument")
+        order = np.argsort(-probabilities, kind="stable")[:k]
+        return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
+
+    def evaluate(
+        self,
+        data: DataSource,
+        *,
+        on_error: Literal["raise", "skip"] = "skip",
+        n_threads: int = 0,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> ClassifierMetrics:
+        """Measure the classifier on images that it has not seen.
+
+        Parameters
+        ----------
+        data : DataSource
+            Images with labels, all of which the classifier knows; some may be absent.
+        on_error : {"raise", "skip"}
+            What an unreadable image does: it raises, or it is left out and listed in
+            `ClassifierMetrics.skipped`.
+        n_threads : int
+            Threads to work with; 0 means as many as the process may use.
+        progress : callable, optional
+            Called from this thread with a `Progress`.
+        cancel : CancelToken, optional
+            Ends the work with `Cancelled`.
+
+        Raises
+        ------
+        DataError
+            If there are no images, none can be read, or a label is unknown to the classifier.
+        DecodeError
+            If an image cannot be read and `on_error` is ``"raise"``.
+        Cancelled
+            If `cancel` was used.
+
+        Warns
+        -----
+        SkippedImagesWarning
+            If images were left out.
+        """
+        data = _data(data)
+        data = data.with_classes(self.classes)
+        if len(data) == 0:
+            message = "there are no images to evaluate on"
+            raise DataError(message, source="data", code="no_images")
+        result = self._run(
+            data.paths,
+            Phase.EVALUATING,
+            on_error=on_error,
+            n_threads=n_threads,
+            progress=progress,
+            cancel=cancel,
+        )
+        readable = np.ones(len(data), dtype=bool)
+        readable[[error.index for error in result.errors]] = False
+        if not readable.any():
+            message = f"none of the {len(data):,} images could be read: {result.errors[0]}"
+            raise DataError(message, source=result.errors[0].source, code="no_usable_images")
+        training.warn_of_skipped(result.errors, len(data))
+        return ClassifierMetrics.from_probabilities(
+            self.classes,
+            data.targets[readable],
+            result.probabilities[readable],
+            skipped=result.errors,
+        )
+
+    def _run(
+        self,
+        images: Sequence[ImageInput],
+        phase: Phase,
+        *,
+        on_error: Literal["raise", "skip"],
+        n_threads: int,
+        progress: ProgressCallback | None,
+        cancel: CancelToken | None,
+    ) -> Inference:
+        rows = self._runner.run_images(
+            images,
+            self._preprocessing,
+            len(self.classes),
+            phase=phase,
+            n_threads=n_threads,
+            on_error=on_error,
+            progress=progress,
+            cancel=cancel,
+        )
+        probabilities = np.full((len(images), len(self.classes)), np.nan, np.float32)
+        probabilities[rows.indices] = rows.values
+        return Inference(probabilities=probabilities, errors=rows.errors)
+
+    # -- what it knows of itself --------------------------------------------------------------
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, sorted; the order of the columns of every probability array."""
+        return tuple(self._facts["classes"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the model's input takes: uint8 RGB pixels, NHWC, of this size, crop and filter."""
+        return self._preprocessing
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The parameters of the training, as plain values."""
+        return MappingProxyType(self._facts["parameters"])
+
+    @property
+    def training_metrics(self) -> ClassifierMetrics:
+        """How well the model does on the images that it was trained on."""
+        return self._training_metrics
+
+    @property
+    def validation_metrics(self) -> ClassifierMetrics | None:
+        """How well the model does on the images that were held out; ``None`` if none were."""
+        return self._validation_metrics
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """All that the model's file tells about it, as plain values: what `to_json` writes."""
+        return MappingProxyType(self._facts)
+
+    def to_json(self) -> str:
+        """Return classes, backbone, parameters, solver, counts and metrics as a JSON object."""
+        return json.dumps(self._facts, indent=2, ensure_ascii=False)
+
+    def to_bytes(self) -> bytes:
+        """Return the ONNX model, as `save` writes it."""
+        return self._model
+
+    def summary(self) -> str:
+        """Return a few lines of text: what the model tells apart, and how it was made."""
+        facts, spec = self._facts, self.preprocessing
+        backbone, solver, images = facts["backbone"], facts["solver"], facts["images"]
+        size = f"{spec.width} x {spec.height} px"
+        rows = [
+            ("labels", _sentence(self.classes)),
+            ("backbone", f"{backbone['name']}, {backbone['n_features']:,} features"),
+            ("input", f"{size}, {spec.crop}, {spec.resample}"),
+            ("training", _side_text(images["training"], facts["metrics"]["training"])),
+            ("validation", _side_text(images["validation"], facts["metrics"]["validation"])),
+            ("solver", _solver_text(solver)),
+        ]
+        if images["skipped"]:
+            rows.append(("skipped", f"{images['skipped']:,} unreadable images"))
+        rows += [("assumed", text) for text in backbone["assumptions"]]
+        rows.append(
+            ("file", f"{len(self._model) / 1e6:.1f} MB of ONNX, eyespot {facts['eyespot']}")
+        )
+        width = max(len(name) for name, _ in rows)
+        title = f"Image classifier with {len(self.classes):,} labels"
+        return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+    def __repr__(self) -> str:
+        validation = self._facts["metrics"]["validation"]
+        shown = "none" if validation is None else f"{validation['accuracy']:.3f}"
+        return (
+            f"ImageClassifier({_sentence(self.classes)}; "
+            f"backbone {self._facts['backbone']['name']}; validation accuracy {shown})"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        title, *lines = self.summary().split("\n")
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th>"
+            f"<td style='text-align:left'>{escape(text)}</td></tr>"
+            for name, text in (line.strip().split("  ", 1) for line in lines)
+        )
+        return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self._model,)
+
+
+def _data(data: object) -> DataSource:
+    if isinstance(data, DataSource):
+        return data
+    message = (
+        f"data is a {type(data).__name__}; allowed: a DataSource, such as "
+        "DataSource.labeled_directories('photos')"
+    )
+    raise InvalidOption(message, source="data", code="invalid_argument")
+
+
+def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:
+    """Return `images` as a sequence; refuse one image where a list is due."""
+    given = cast("object", images)
+    single = isinstance(given, (str, os.PathLike, bytes, bytearray, memoryview)) or (
+        isinstance(given, np.ndarray) and given.ndim in (2, 3)
+    )
+    if single or not isinstance(given, Iterable):
+        message = f"images is one {type(images).__name__}; put it in a list: [image]"
+        raise InvalidOption(message, source="images", code="invalid_argument")
+    return list(images)
+
+
+def _runner(model: bytes, source: str) -> NetworkRunner:
+    if not model:
+        raise ModelError(f"{source}: the file is empty", source=source, code="corrupt_model")
+    for start, what in _OTHER_FORMATS:
+        if model.startswith(start):
+            message = f"{source}: no ONNX model but {what}"
+            raise ModelError(message, source=source, code="unsupported_model")
+    try:
+        return NetworkRunner(model, source=source)
+    except ModelError as error:
+        message = f"{source}: no ONNX model, or a damaged one ({error})"
+        raise ModelError(message, source=source, code="corrupt_model") from error
+
+
+def _facts(runner: NetworkRunner, source: str) -> dict[str, Any]:
+    """Return what the model's metadata tell about it."""
+    text = runner.metadata.get(METADATA_FACTS)
+    if text is None:
+        message = (
+            f"{source}: an ONNX model, but not one that eyespot made, so it has no labels to "
+            "predict; to train on what it sees, use FeatureExtractor.custom (--backbone)"
+        )
+        raise ModelError(message, source=source, code="unsupported_model")
+    try:
+        facts = json.loads(text)
+        schema, maker = facts["schema"], facts["eyespot"]
+        current = int(schema) == _SCHEMA
+    except (ValueError, TypeError, KeyError) as error:
+        raise _damaged(source, f"{METADATA_FACTS} cannot be read: {error!r}") from error
+    if not current:
+        message = (
+            f"{source}: made by eyespot {maker} in a newer form ({schema}) than this version "
+            f"reads ({_SCHEMA}); upgrade eyespot"
+        )
+        raise ModelError(message, source=source, code="unsupported_model")
+    if not (isinstance(facts, dict) and facts.keys() >= _FACTS):
+        raise _damaged(source, f"{METADATA_FACTS} is incomplete")
+    return facts
+
+
+def _preprocessing(runner: NetworkRunner, source: str) -> Preprocessing:
+    try:
+        return Preprocessing.from_json(runner.metadata[METADATA_PREPROCESSING])
+    except (KeyError, InvalidOption) as error:
+        raise _damaged(source, f"{METADATA_PREPROCESSING} cannot be read: {error!r}") from error
+
+
+def _check_shapes(
+    runner: NetworkRunner, preprocessing: Preprocessing, facts: Mapping[str, Any], source: str
+) -> None:
+    """Refuse a graph that does not take and give what the metadata say."""
+    expected = [preprocessing.height, preprocessing.width, 3]
+    if runner.input_shape[1:] != expected or preprocessing.dtype != "uint8":
+        raise _damaged(source, f"its input is {runner.input_shape}, expected [N, *{expected}]")
+    if runner.output_shape[1:] != [len(facts["classes"])]:
+        found = f"its output is {runner.output_shape} for {len(facts['classes'])} labels"
+        raise _damaged(source, found)
+
+
+def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMetrics | None]:
+    training_facts, held_out = facts["metrics"]["training"], facts["metrics"]["validation"]
+    classes = facts["classes"]
+    return (
+        training.metrics_from_facts(classes, training_facts),
+        None if held_out is None else training.metrics_from_facts(classes, held_out),
+    )
+
+
+def _damaged(source: str, found: str) -> ModelError:
+    message = f"{source}: a damaged eyespot model: {found}"
+    return ModelError(message, source=source, code="corrupt_model")
+
+
+def _sentence(labels: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(labels[:most])
+    return f"{shown} and {len(labels) - most:,} more" if len(labels) > most else shown
+
+
+def _side_text(counts: Mapping[str, int] | None, metrics: Mapping[str, Any] | None) -> str:
+    if counts is None or metrics is None:
+        return "none"
+    parts = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
+    more = f" and {len(counts) - 8:,} more labels" if len(counts) > 8 else ""
+    total = sum(counts.values())
+    return f"{total:,} images ({parts}{more}), accuracy {100 * metrics['accuracy']:.1f} %"
+
+
+def _solver_text(solver: Mapping[str, Any]) -> str:
+    if solver["converged"]:
+        return f"converged after {solver['iterations']} iterations"
+    reason = solver["stop_reason"].replace("_", " ")
+    return (
+        f"stopped by {reason} after {solver['iterations']} iterations, before it converged "
+        f"(gradient {solver['gradient_norm']:.2g}, tolerance {solver['tolerance']:g})"
+    )

@@ -1,0 +1,494 @@
+"""Training, phase by phase: split, embeddings, head, metrics.
+
+Each phase is a plain function over plain values; `train` runs them in order. The split is by file
+and comes first, so that nothing that is learnt can leak from one side to the other; training and
+validation images then go through the backbone in one pass.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from eyespot.data import DataSource, Split
+from eyespot.errors import (
+    Cancelled,
+    ConvergenceWarning,
+    DataError,
+    ImageError,
+    InvalidOption,
+    SkippedImagesWarning,
+)
+from eyespot.features import FeatureExtractor, Features
+from eyespot.head import HeadFit, HeadIteration, StopReason, fit_softmax, softmax_probabilities
+from eyespot.metrics import ClassifierMetrics
+from eyespot.options import ModelParameters, SplitStrategy
+from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from eyespot._core import CancelToken
+
+__all__ = ["TrainedHead", "TrainingReport", "metrics_from_facts", "train", "warn_of_skipped"]
+
+_NAMED_FILES = 5
+_STORED_METRICS = (
+    "n_images",
+    "accuracy",
+    "log_loss",
+    "top_k_accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "rank_counts",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What one run of training did; the parts that differ from run to run are only here.
+
+    Attributes
+    ----------
+    seconds : mapping of str to float
+        Wall time of each phase, by the names of `Phase`, in the order in which they ran.
+    images_per_second : float
+        Images decoded and embedded a second, skipped ones included.
+    n_training, n_validation : int
+        Images that were used, after the skipped ones were left out.
+    skipped : tuple of ImageError
+        Images that could not be read; `ImageError.index` counts the training images first.
+    notes : tuple of str
+        What is worth knowing about the data, the split and the backbone, in sentences.
+    """
+
+    seconds: Mapping[str, float]
+    images_per_second: float
+    n_training: int
+    n_validation: int
+    skipped: tuple[ImageError, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all phases together."""
+        return sum(self.seconds.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedHead:
+    """A backbone, the head that was trained on its embeddings, and what is known of both.
+
+    Attributes
+    ----------
+    extractor : FeatureExtractor
+        The backbone, with the crop that was used.
+    classes : tuple of str
+        The labels, in the order of the rows of `weights`.
+    weights : float32 ndarray of shape (n_classes, n_features)
+    bias : float32 ndarray of shape (n_classes,)
+    training_metrics : ClassifierMetrics
+    validation_metrics : ClassifierMetrics or None
+        ``None`` when no image was held out.
+    facts : mapping
+        What a saved model tells about its training: plain JSON values that follow from the data
+        and the parameters alone, never from the time, the machine or a path.
+    report : TrainingReport
+    """
+
+    extractor: FeatureExtractor
+    classes: tuple[str, ...]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    training_metrics: ClassifierMetrics
+    validation_metrics: ClassifierMetrics | None
+    facts: Mapping[str, Any]
+    report: TrainingReport
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Seconds of each phase, and a look at the cancel token between them."""
+
+    cancel: CancelToken | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    _started: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: Phase) -> None:
+        now = time.perf_counter()
+        self.seconds[str(phase)] = now - self._started
+        self._started = now
+        if self.cancel is not None and self.cancel.cancelled:
+            message = f"training was cancelled after the phase {phase}"
+            raise Cancelled(message, code="cancelled")
+
+
+def train(
+    data: DataSource,
+    parameters: ModelParameters,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> TrainedHead:
+    """Train a head on the embeddings of `data`.
+
+    Parameters
+    ----------
+    data : DataSource
+        Images with their labels: at least two labels, and two images of each.
+    parameters : ModelParameters
+        How to train.
+    progress : callable, optional
+        Told about each phase, from this thread.
+    cancel : CancelToken, optional
+        Ends the work with `Cancelled`, soon after its ``cancel()``.
+
+    Raises
+    ------
+    DataError
+        If the data cannot train a classifier, or all images of a label are unreadable.
+    DecodeError
+        If an image is unreadable and ``parameters.on_error`` is ``"raise"``.
+    InvalidOption
+        If the parameters name a label that the data do not have.
+    Cancelled
+        If `cancel` was used.
+
+    Warns
+    -----
+    SkippedImagesWarning
+        If images were left out.
+    ConvergenceWarning
+        If the solver used up its iterations.
+    """
+    watch = _Stopwatch(cancel)
+    notes = _check_trainable(data)
+    extractor = _extractor(parameters)
+    split = _split(data, parameters, progress=progress, cancel=cancel)
+    notes += split.notes
+    for text in notes:
+        logger.info("%s", text)
+    watch.lap(Phase.INITIALIZED)
+
+    paths = [*split.train.paths, *(split.validation.paths if split.validation is not None else ())]
+    features = extractor.extract(
+        paths,
+        n_threads=parameters.n_threads,
+        on_error=parameters.on_error,
+        progress=progress,
+        cancel=cancel,
+    )
+    sides = _sides(features, split)
+    warn_of_skipped(features.errors, len(paths))
+    watch.lap(Phase.EXTRACTING_FEATURES)
+
+    fit = _fit(sides.training, data.classes, parameters, progress=progress, cancel=cancel)
+    if fit.stop_reason is StopReason.max_iterations:
+        warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
+    watch.lap(Phase.TRAINING)
+
+    weights = np.ascontiguousarray(fit.weights, dtype=np.float32)
+    bias = np.ascontiguousarray(fit.bias, dtype=np.float32)
+    measure = ProgressReporter(progress, Phase.EVALUATING, len(features.indices))
+    measure.update(0)
+    training_metrics = _metrics(sides.training, data.classes, weights, bias)
+    validation_metrics = (
+        _metrics(sides.validation, data.classes, weights, bias) if sides.validation else None
+    )
+    measure.update(len(features.indices))
+    watch.lap(Phase.EVALUATING)
+
+    extraction_s = watch.seconds[str(Phase.EXTRACTING_FEATURES)]
+    return TrainedHead(
+        extractor=extractor,
+        classes=data.classes,
+        weights=weights,
+        bias=bias,
+        training_metrics=training_metrics,
+        validation_metrics=validation_metrics,
+        facts={
+            "parameters": _parameter_facts(parameters, extractor),
+            "solver": _solver_facts(fit),
+            "images": {
+                "training": sides.training.counts(data.classes),
+                "validation": sides.validation and sides.validation.counts(data.classes),
+                "skipped": len(features.errors),
+            },
+            "metrics": {
+                "training": _metric_facts(training_metrics),
+                "validation": validation_metrics and _metric_facts(validation_metrics),
+            },
+        },
+        report=TrainingReport(
+            seconds=watch.seconds,
+            images_per_second=len(paths) / extraction_s if extraction_s > 0 else 0.0,
+            n_training=len(sides.training.targets),
+            n_validation=len(sides.validation.targets) if sides.validation else 0,
+            skipped=features.errors,
+            notes=(*notes, *extractor.assumptions),
+        ),
+    )
+
+
+def metrics_from_facts(classes: Sequence[str], facts: Mapping[str, Any]) -> ClassifierMetrics:
+    """Return the metrics that ``TrainedHead.facts["metrics"]`` tells; skipped files are not kept.
+
+    Raises
+    ------
+    InvalidOption
+        If an entry is missing or does not fit.
+    """
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    try:
+        for row, column, count in facts["confusion"]:
+            confusion[row, column] = count
+        values = {**facts, "classes": classes, "confusion": confusion, "skipped": ()}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        message = f"the stored metrics cannot be read: {error!r}"
+        raise InvalidOption(message, source="metrics", code="invalid_argument") from error
+    return ClassifierMetrics.from_dict(values)
+
+
+def warn_of_skipped(errors: Sequence[ImageError], n_images: int) -> None:
+    """Warn that `errors` of `n_images` were left out, naming the first few."""
+    if not errors:
+        return
+    named = "; ".join(str(error) for error in errors[:_NAMED_FILES])
+    more = len(errors) - _NAMED_FILES
+    rest = f"; and {more:,} more" if more > 0 else ""
+    message = f"{len(errors):,} of {n_images:,} images could not be read: {named}{rest}"
+    warnings.warn(message, SkippedImagesWarning, stacklevel=3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """The usable images of one side of the split."""
+
+    embeddings: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    skipped: tuple[ImageError, ...]
+
+    def counts(self, classes: Sequence[str]) -> dict[str, int]:
+        numbers = np.bincount(self.targets, minlength=len(classes))
+        return dict(zip(classes, numbers.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sides:
+    training: _Side
+    validation: _Side | None
+
+
+def _listed(labels: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(repr(label) for label in labels[:most])
+    return f"{shown} and {len(labels) - most:,} more" if len(labels) > most else shown
+
+
+def _check_trainable(data: DataSource) -> tuple[str, ...]:
+    """Refuse data that cannot train a classifier; return what the user should know of the rest."""
+    notes = data.check_for_training()
+    alone = [label for label, count in data.counts().items() if count == 1]
+    if alone:
+        message = (
+            f"only one image of {_listed(alone)}: training needs at least 2 images of each label, "
+            "and 10 or more are better; add images or take the label out"
+        )
+        raise DataError(message, source=alone[0], code="too_few_images")
+    return notes
+
+
+def _extractor(parameters: ModelParameters) -> FeatureExtractor:
+    extractor = parameters.feature_extractor or FeatureExtractor.default()
+    if not isinstance(extractor, FeatureExtractor):
+        message = f"feature_extractor is a {type(extractor).__name__}; allowed: FeatureExtractor"
+        raise InvalidOption(message, source="feature_extractor", code="invalid_argument")
+    if parameters.crop is None:
+        return extractor
+    return extractor.with_crop(parameters.crop)
+
+
+def _split(
+    data: DataSource,
+    parameters: ModelParameters,
+    *,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> Split:
+    validation = parameters.validation
+    if validation is None:
+        return Split(train=data, validation=None)
+    # The split goes by contents; to read them here keeps progress, threads and Ctrl-C in hand.
+    data.hashes(n_threads=parameters.n_threads, progress=progress, cancel=cancel)
+    if isinstance(validation, SplitStrategy):
+        return data.split(validation)
+    if not isinstance(validation, DataSource):
+        message = (
+            f"validation is a {type(validation).__name__}; allowed: SplitStrategy, DataSource, None"
+        )
+        raise InvalidOption(message, source="validation", code="invalid_argument")
+    held_out = validation.with_classes(data.classes)
+    held_out.hashes(n_threads=parameters.n_threads, progress=progress, cancel=cancel)
+    shared = data.shared_with(held_out)
+    notes: tuple[str, ...] = ()
+    if shared:
+        text = (
+            f"{len(shared):,} images are in the validation data too (byte-identical files), so "
+            f"the validation accuracy flatters; the first: {shared[0][0]}"
+        )
+        notes = (text,)
+    return Split(train=data, validation=held_out if len(held_out) else None, notes=notes)
+
+
+def _sides(features: Features, split: Split) -> _Sides:
+    """Hand out the embeddings of the one pass to both sides; refuse a label that lost all."""
+    classes = split.train.classes
+    boundary = len(split.train)
+    inner = int(np.searchsorted(features.indices, boundary))
+    training = _Side(
+        embeddings=features.embeddings[:inner],
+        targets=split.train.targets[features.indices[:inner]],
+        skipped=tuple(error for error in features.errors if error.index < boundary),
+    )
+    lost = [label for label, count in training.counts(classes).items() if count == 0]
+    if lost:
+        reasons = "; ".join(str(error) for error in training.skipped[:_NAMED_FILES])
+        of = "" if len(lost) == len(classes) else f" of {_listed(lost)}"
+        message = f"no image{of} could be read, so there is nothing to learn from: {reasons}"
+        raise DataError(message, source=lost[0], code="no_usable_images")
+    if split.validation is None:
+        return _Sides(training=training, validation=None)
+    validation = _Side(
+        embeddings=features.embeddings[inner:],
+        targets=split.validation.targets[features.indices[inner:] - boundary],
+        skipped=tuple(error for error in features.errors if error.index >= boundary),
+    )
+    return _Sides(training=training, validation=validation if len(validation.targets) else None)
+
+
+def _weight_of_each_class(
+    wanted: Literal["balanced"] | Mapping[str, float] | None,
+    classes: Sequence[str],
+    targets: NDArray[np.int64],
+) -> NDArray[np.float64] | None:
+    if wanted is None:
+        return None
+    if wanted == "balanced":
+        counts = np.bincount(targets, minlength=len(classes))
+        return len(targets) / (len(classes) * counts)
+    unknown = [label for label in wanted if label not in classes]
+    if unknown:
+        message = (
+            f"class_weights has {_listed(unknown)}, which the data do not; "
+            f"their labels are {_listed(classes)}"
+        )
+        raise InvalidOption(message, source="class_weights", code="invalid_argument")
+    return np.array([wanted.get(label, 1.0) for label in classes])
+
+
+def _fit(
+    side: _Side,
+    classes: Sequence[str],
+    parameters: ModelParameters,
+    *,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> HeadFit:
+    started = time.perf_counter()
+    reporter = ProgressReporter(progress, Phase.TRAINING, parameters.max_iterations)
+    reporter.update(0)
+
+    def tell(step: HeadIteration) -> None:
+        if step.iteration < parameters.max_iterations:  # the last is told below
+            reporter.update(step.iteration, {"loss": step.loss, "accuracy": step.accuracy})
+
+    fit = fit_softmax(
+        side.embeddings,
+        side.targets,
+        len(classes),
+        l2=parameters.l2,
+        class_weights=_weight_of_each_class(parameters.class_weights, classes, side.targets),
+        max_iterations=parameters.max_iterations,
+        tolerance=parameters.tolerance,
+        n_threads=parameters.n_threads,
+        seed=parameters.seed,
+        callback=tell,
+        cancel=cancel,
+    )
+    if progress is not None:  # fewer iterations than allowed were all there was to do
+        progress(
+            Progress(
+                phase=Phase.TRAINING,
+                done=fit.n_iterations,
+                total=fit.n_iterations,
+                elapsed_s=time.perf_counter() - started,
+                metrics={"loss": fit.loss, "accuracy": fit.accuracy},
+            )
+        )
+    return fit
+
+
+def _not_converged(fit: HeadFit) -> str:
+    iterations = "1 iteration" if fit.n_iterations == 1 else f"{fit.n_iterations} iterations"
+    return (
+        f"training stopped after {iterations} (max_iterations) before it converged: the largest "
+        f"gradient is {fit.gradient_norm:.2g}, the tolerance {fit.tolerance:g}; the model works, "
+        "and more iterations may improve it"
+    )
+
+
+def _metrics(
+    side: _Side, classes: Sequence[str], weights: NDArray[np.float32], bias: NDArray[np.float32]
+) -> ClassifierMetrics:
+    probabilities = softmax_probabilities(side.embeddings, weights, bias)
+    return ClassifierMetrics.from_probabilities(
+        classes, side.targets, probabilities, skipped=side.skipped
+    )
+
+
+def _metric_facts(metrics: ClassifierMetrics) -> dict[str, Any]:
+    """Return metrics as plain values without paths, small even with thousands of labels."""
+    values = metrics.to_dict()
+    rows, columns = np.nonzero(metrics.confusion)
+    counts = metrics.confusion[rows, columns]
+    return {name: values[name] for name in _STORED_METRICS} | {
+        "confusion": np.stack([rows, columns, counts], axis=1).tolist()
+    }
+
+
+def _parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -> dict[str, Any]:
+    validation = parameters.validation
+    weights = parameters.class_weights
+    return {
+        "validation": (
+            {"ratio": validation.ratio, "seed": validation.seed}
+            if isinstance(validation, SplitStrategy)
+            else validation and "data"
+        ),
+        "max_iterations": parameters.max_iterations,
+        "tolerance": parameters.tolerance,
+        "l2": parameters.l2,
+        "class_weights": dict(sorted(weights.items())) if isinstance(weights, Mapping) else weights,
+        "crop": str(extractor.preprocessing.crop),
+        "on_error": parameters.on_error,
+        "seed": parameters.seed,
+    }
+
+
+def _solver_facts(fit: HeadFit) -> dict[str, Any]:
+    return {
+        "stop_reason": str(fit.stop_reason),
+        "converged": fit.converged,
+        "iterations": fit.n_iterations,
+        "evaluations": fit.n_evaluations,
+        "l2": fit.l2,
+        "loss": fit.loss,
+        "gradient_norm": fit.gradient_norm,
+        "relative_gap": fit.relative_gap,
+        "tolerance": fit.tolerance,
+    }
