@@ -71,9 +71,11 @@ PYTHON_LEVELS: dict[str, int] = {
     "report": 6,
     "classifier": 7,
     "samples": 7,
-    "cli": 8,
-    "__main__": 9,
-    "__init__": 9,
+    "screen": 7,
+    "demo": 8,
+    "cli": 9,
+    "__main__": 10,
+    "__init__": 10,
 }
 
 

@@ -1,7 +1,132 @@
-"""eyespot: train an image classifier from folders of photos, on a native core."""
+"""eyespot: train an image classifier from folders of photos, on a native core.
+
+Every public name is loaded when it is first used, so ``import eyespot`` costs next to nothing.
+"""
 
 from __future__ import annotations
 
-from eyespot._core import __version__
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from eyespot._core import CancelToken, __version__
+    from eyespot.classifier import ImageClassifier, Inference, Prediction
+    from eyespot.data import DataSource, Split
+    from eyespot.errors import (
+        Cancelled,
+        CheckpointError,
+        ConvergenceWarning,
+        DataError,
+        DecodeError,
+        ExportError,
+        EyespotError,
+        ImageError,
+        IncompatibleParameters,
+        InvalidOption,
+        ModelError,
+        ModifiedTrainingData,
+        SkippedImagesWarning,
+    )
+    from eyespot.features import FeatureExtractor, Features
+    from eyespot.head import HeadFit, StopReason, fit_softmax, softmax_probabilities
+    from eyespot.loader import Batch, Loader
+    from eyespot.metrics import ClassifierMetrics
+    from eyespot.options import CropPolicy, ModelParameters, Preprocessing, Resample, SplitStrategy
+    from eyespot.progress import Phase, Progress
+    from eyespot.training import TrainingReport
+
+# Where each public name lives. The import above tells type checkers the same.
+_HOMES: Final[dict[str, str]] = {
+    "Batch": "loader",
+    "CancelToken": "_core",
+    "Cancelled": "errors",
+    "CheckpointError": "errors",
+    "ClassifierMetrics": "metrics",
+    "ConvergenceWarning": "errors",
+    "CropPolicy": "options",
+    "DataError": "errors",
+    "DataSource": "data",
+    "DecodeError": "errors",
+    "ExportError": "errors",
+    "EyespotError": "errors",
+    "FeatureExtractor": "features",
+    "Features": "features",
+    "HeadFit": "head",
+    "ImageClassifier": "classifier",
+    "ImageError": "errors",
+    "IncompatibleParameters": "errors",
+    "Inference": "classifier",
+    "InvalidOption": "errors",
+    "Loader": "loader",
+    "ModelError": "errors",
+    "ModelParameters": "options",
+    "ModifiedTrainingData": "errors",
+    "Phase": "progress",
+    "Prediction": "classifier",
+    "Preprocessing": "options",
+    "Progress": "progress",
+    "Resample": "options",
+    "SkippedImagesWarning": "errors",
+    "Split": "data",
+    "SplitStrategy": "options",
+    "StopReason": "head",
+    "TrainingReport": "training",
+    "__version__": "_core",
+    "fit_softmax": "head",
+    "softmax_probabilities": "head",
+}
+
+__all__ = [
+    "Batch",
+    "CancelToken",
+    "Cancelled",
+    "CheckpointError",
+    "ClassifierMetrics",
+    "ConvergenceWarning",
+    "CropPolicy",
+    "DataError",
+    "DataSource",
+    "DecodeError",
+    "ExportError",
+    "EyespotError",
+    "FeatureExtractor",
+    "Features",
+    "HeadFit",
+    "ImageClassifier",
+    "ImageError",
+    "IncompatibleParameters",
+    "Inference",
+    "InvalidOption",
+    "Loader",
+    "ModelError",
+    "ModelParameters",
+    "ModifiedTrainingData",
+    "Phase",
+    "Prediction",
+    "Preprocessing",
+    "Progress",
+    "Resample",
+    "SkippedImagesWarning",
+    "Split",
+    "SplitStrategy",
+    "StopReason",
+    "TrainingReport",
+    "__version__",
+    "fit_softmax",
+    "softmax_probabilities",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module 'eyespot' has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=None)
+    from importlib import import_module
+
+    value = getattr(import_module(f"eyespot.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
