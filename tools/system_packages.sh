@@ -44,7 +44,8 @@ look() {
 }
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-  echo "eyespot needs Python 3.11 or newer; '$PYTHON' is $("$PYTHON" --version 2>&1)." \
+  found=$("$PYTHON" --version 2>/dev/null || echo "not there")
+  echo "eyespot needs Python 3.11 or newer; '$PYTHON' is $found." \
        "Name another one: make PYTHON=python3.12" >&2
   exit 1
 }
