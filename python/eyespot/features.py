@@ -178,7 +178,11 @@ class FeatureExtractor:
             If the file is missing, damaged, or not an image network.
         """
         file = Path(path)
-        return cls._open(file, name=file.stem, output_name=output_name, preprocessing=preprocessing)
+        made = cls._open(file, name=file.stem, output_name=output_name, preprocessing=preprocessing)
+        if made.assumptions:
+            text = f"{file}: " + "; ".join(made.assumptions)
+            warnings.warn(text, AssumptionWarning, stacklevel=2)
+        return made
 
     @classmethod
     def _open(
@@ -199,7 +203,7 @@ class FeatureExtractor:
         metadata = network.metadata(file.model)
         used, assumptions = _preprocessing(contract, metadata, preprocessing, source)
         prepared = _prepare(network.cut(file.model, contract, output), contract, used, source)
-        made = cls(
+        return cls(
             name=name,
             model=prepared.model,
             runner=prepared.runner,
@@ -209,10 +213,6 @@ class FeatureExtractor:
             file_sha256=file.sha256,
             assumptions=(*assumptions, *prepared.notes),
         )
-        if made.assumptions:
-            text = f"{source}: " + "; ".join(made.assumptions)
-            warnings.warn(text, AssumptionWarning, stacklevel=3)
-        return made
 
     @property
     def name(self) -> str:
@@ -302,7 +302,7 @@ class FeatureExtractor:
         progress : callable, optional
             Told how many images are done, from this thread.
         cancel : CancelToken, optional
-            Stops the work within 50 ms.
+            Stops the work within 100 ms of its ``cancel()``.
 
         Raises
         ------

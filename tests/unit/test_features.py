@@ -417,6 +417,23 @@ def test_the_classifier_of_a_public_network_is_cut_off(tmp_path, monkeypatch):
     np.testing.assert_allclose(extractor.extract(images(2)).embeddings, expected, rtol=1e-5)
 
 
+def test_a_public_networks_feature_map_is_averaged_without_a_warning(tmp_path, monkeypatch):
+    path = tiny(tmp_path / "net.onnx", outputs=("map",))
+    known = backbones.Backbone(
+        name="toy",
+        url="http://nowhere",
+        n_bytes=1,
+        sha256="0" * 64,
+        preprocessing=SMALL,
+        output_name="map",
+    )
+    monkeypatch.setattr(backbones, "entry", lambda name: known)
+    monkeypatch.setattr(backbones, "fetch", lambda backbone: path)
+    extractor = FeatureExtractor.named("toy")
+    assert "feature map" in extractor.assumptions[0]
+    assert extractor.n_features == 6
+
+
 def test_a_quantised_classifier_is_cut_off_and_its_input_made_real(tmp_path, monkeypatch):
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
