@@ -142,7 +142,7 @@ Buffer encode_jpeg(Size size, const JpegOptions& options) {
     jpeg_write_marker(&cinfo, JPEG_APP0 + 1, exif.data(), static_cast<unsigned>(exif.size()));
   }
   while (cinfo.next_scanline < cinfo.image_height) {
-    JSAMPROW row = samples.data() + cinfo.next_scanline * size.width * channels;
+    JSAMPROW row = samples.data() + std::size_t{cinfo.next_scanline} * size.width * channels;
     jpeg_write_scanlines(&cinfo, &row, 1);
   }
   jpeg_finish_compress(&cinfo);

@@ -6,6 +6,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 #include "codec_images.hpp"
 #include "eyespot/codec.hpp"
@@ -59,11 +60,11 @@ void check_part(const CollectSink& part, const CollectSink& whole) {
 }
 
 struct Variant {
-  std::string name;
+  std::string_view name;
   JpegOptions options;
 };
 
-const Variant kVariants[] = {
+constexpr Variant kVariants[] = {
     {"4:4:4", {.luma_h = 1, .luma_v = 1}},
     {"4:2:2", {.luma_h = 2, .luma_v = 1}},
     {"4:4:0", {.luma_h = 1, .luma_v = 2}},
@@ -99,7 +100,7 @@ TEST_CASE("a region holds the same pixels as the whole image, in every sampling 
                             .y = static_cast<std::uint32_t>(random() % (kSize.height - height + 1)),
                             .width = width,
                             .height = height};
-          CAPTURE(variant.name);
+          CAPTURE(std::string(variant.name));
           CAPTURE(planes);
           CAPTURE(scale);
           CAPTURE(region.x);
@@ -125,7 +126,7 @@ TEST_CASE("planes are what the file stores, before upsampling and colour convers
     if (variant.options.colour != Colour::ycbcr) continue;
     const Buffer jpeg = encode_jpeg(kSize, variant.options);
     for (unsigned scale = 0; scale <= 3; ++scale) {
-      CAPTURE(variant.name);
+      CAPTURE(std::string(variant.name));
       CAPTURE(scale);
       const auto planes = collect(jpeg, at_scale({}, kSize, scale, true));
       const RowStream& stream = planes->stream();
@@ -206,7 +207,7 @@ TEST_CASE("a JPEG cut short anywhere is refused, by a part of it as by the whole
       // A copy of its own size, so that the address sanitizer sees any read past its end.
       const Buffer part(jpeg.begin(), jpeg.begin() + static_cast<std::ptrdiff_t>(cut));
       const std::string whole = error_of([&] { (void)collect(part, all); });
-      CAPTURE(variant.name);
+      CAPTURE(std::string(variant.name));
       CAPTURE(cut);
       CAPTURE(jpeg.size());
       CHECK(error_of([&] { (void)collect(part, top); }) == whole);
@@ -291,6 +292,7 @@ TEST_CASE("variants that libjpeg-turbo lacks are named") {
 
 TEST_CASE("an exception of the sink travels through the decoder, which frees what it holds") {
   class Thrower final : public RowSink {
+   public:
     void begin(const RowStream& /*stream*/) override {}
     void row(std::size_t /*plane*/, std::uint32_t y, const std::uint8_t* /*row*/) override {
       if (y == 3) throw std::runtime_error("enough");

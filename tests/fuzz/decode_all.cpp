@@ -19,7 +19,7 @@ void require(bool holds) {
 class CheckSink final : public RowSink {
  public:
   void begin(const RowStream& stream) override {
-    require(stream.plane_count == (stream.layout == RowLayout::ycbcr ? 3 : 1));
+    require(stream.plane_count == (stream.layout == RowLayout::ycbcr ? 3U : 1U));
     require(stream.delivered.x + stream.delivered.width <= stream.scaled_size.width);
     require(stream.delivered.y + stream.delivered.height <= stream.scaled_size.height);
     stream_ = stream;

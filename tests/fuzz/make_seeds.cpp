@@ -84,7 +84,7 @@ void write_webps(const std::filesystem::path& folder) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, const char** argv) {
   if (argc != 2) return EXIT_FAILURE;
   const std::filesystem::path folder(argv[1]);
   write_jpegs(folder / "jpeg");

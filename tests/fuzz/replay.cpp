@@ -9,9 +9,10 @@
 #include <fstream>
 #include <iterator>
 #include <random>
-#include <string_view>
+#include <string>
 #include <vector>
 
+// NOLINTNEXTLINE(readability-identifier-naming): the name that libFuzzer calls
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace {
@@ -54,12 +55,12 @@ std::vector<std::filesystem::path> files_below(const std::filesystem::path& path
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   unsigned long mutations = 0;
   std::size_t runs = 0;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     if (arguments[i] == "--mutations" && i + 1 < arguments.size()) {
-      mutations = std::strtoul(arguments[++i].data(), nullptr, 10);
+      mutations = std::stoul(arguments[++i]);
       continue;
     }
     for (const auto& path : files_below(arguments[i])) {
