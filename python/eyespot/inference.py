@@ -2,13 +2,13 @@
 
 The thread rule, from measurement (``python -m bench inference``): one session whose operators use
 one thread each, called by as many threads as the budget has, one image a call, beside as many
-decoding threads, which sleep when they are a few images ahead. On two busy cores ONNX Runtime's own
-threads, spinning as they do by default, took 1.7 to 2 times as long and twice the processor time;
-put to sleep instead of spinning they took the same processor time, and one slow operator holds all
-of them up. One image a call costs a tenth of the processor time for the smallest network
-(MobileNetV3-small) against eight a call, and takes less memory; it makes an embedding a function of
-its image alone, whatever the batch, the order, the number of threads, or how ONNX Runtime's kernels
-choose their path by batch size.
+decoding threads, which sleep when they are a few images ahead. Measured on two cores that other
+work kept busy, against one caller with ONNX Runtime's own threads: spinning, as they do by default,
+they took 1.4 to 2 times as long and 1.6 to 1.9 times the processor time; put to sleep instead they
+took about the same processor time, the clock being too noisy for a verdict. Against eight images a
+call, one image a call costs a tenth more processor time for MobileNetV3-small, a tenth less for
+MobileNetV2, and less memory for both; it makes an embedding a function of its image alone, however
+ONNX Runtime's kernels choose their path by batch size.
 """
 
 from __future__ import annotations
