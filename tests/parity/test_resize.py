@@ -25,6 +25,11 @@ SHAPES = [
     ((3000, 20), (30, 300)),
     ((20, 3000), (300, 30)),
     ((33, 17), (130, 65)),
+    # so large a ratio that a box filter goes first
+    ((60000, 3), (2, 2)),
+    ((3, 16001), (2, 2)),
+    ((2500, 2501), (1, 3)),
+    ((9000, 30), (100, 60)),
 ]
 
 
@@ -145,3 +150,11 @@ def test_read_only_arrays_are_welcome():
     array = noise(9, 9)
     array.setflags(write=False)
     assert _core.resize(array, width=3, height=3).shape == (3, 3, 3)
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("level", [1, 64, 128, 200, 255])
+@pytest.mark.parametrize("width", [30, 32 * 7, 60 * 7, 40_000])
+def test_a_flat_image_stays_flat_at_every_ratio(width, level, resample):
+    flat = np.full((9, width, 3), level, np.uint8)
+    assert (_core.resize(flat, width=7, height=4, resample=resample) == level).all()

@@ -29,10 +29,24 @@ bool goes_horizontal_first(const AxisSpec& x, const AxisSpec& y) {
          (y.length < y.out_size && x.in_size / kWide > x.out_size);
 }
 
+// The axis as it looks when every `step` samples have become one.
+AxisSpec reduced(AxisSpec axis, std::uint32_t step) {
+  axis.in_size = (axis.in_size - 1) / step + 1;
+  axis.begin /= step;
+  axis.length /= step;
+  return axis;
+}
+
 }  // namespace
 
 void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels,
                           WeightCache& cache) {
+  source_rows_ = y.in_size;
+  const std::uint32_t step_x = BoxReducer::step(x.length, x.out_size);
+  const std::uint32_t step_y = BoxReducer::step(y.length, y.out_size);
+  reducer_.begin(x.in_size, channels, step_x, step_y);
+  x = reduced(x, step_x);
+  y = reduced(y, step_y);
   horizontal_first_ = goes_horizontal_first(x, y);
   // The first pass takes values with kLevelBits; so does the second when the first was horizontal,
   // because restore_rows() raises them again.
@@ -71,13 +85,23 @@ void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Ke
 
 void StreamResizer::row(std::uint32_t y, const std::uint8_t* samples) {
   if (y < first_row() || y > last_row()) return;
+  if (!reducer_.active()) {
+    reduced_row(y, samples);
+    return;
+  }
+  reducer_.add(samples);
+  const std::uint32_t step = reducer_.step_y();
+  if (y % step == step - 1 || y == last_row()) reduced_row(y / step, reducer_.finish());
+}
+
+void StreamResizer::reduced_row(std::uint32_t y, const std::uint8_t* samples) {
   if (!horizontal_first_) {
     vertical(y, samples);
     return;
   }
   kernels_->widen(samples, x_.in_size * channels_, staged_.data() + staged_count_ * staged_stride_);
   staged_rows_[staged_count_++] = y;
-  if (staged_count_ == kBlockRows || y == last_row()) flush_staged();
+  if (staged_count_ == kBlockRows || y == y_weights_->last.back()) flush_staged();
 }
 
 // The staged rows through the horizontal pass, clamped, then on to the vertical pass.

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "aligned.hpp"
+#include "box_reducer.hpp"
 #include "kernels.hpp"
 #include "weights.hpp"
 
@@ -40,10 +42,17 @@ class StreamResizer {
     return blocks_.data() + b * block_size_;
   }
   /// First and last source row that counts.
-  [[nodiscard]] std::uint32_t first_row() const noexcept { return y_weights_->first.front(); }
-  [[nodiscard]] std::uint32_t last_row() const noexcept { return y_weights_->last.back(); }
+  [[nodiscard]] std::uint32_t first_row() const noexcept {
+    return y_weights_->first.front() * reducer_.step_y();
+  }
+  [[nodiscard]] std::uint32_t last_row() const noexcept {
+    const std::uint64_t end = (std::uint64_t{y_weights_->last.back()} + 1) * reducer_.step_y();
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(end, source_rows_)) - 1;
+  }
 
  private:
+  /// row(), after the reducer.
+  void reduced_row(std::uint32_t y, const std::uint8_t* samples);
   /// Adds a source row of the vertical pass: levels, or values with kLevelBits.
   template <typename Sample>
   void vertical(std::uint32_t y, const Sample* samples);
@@ -55,7 +64,9 @@ class StreamResizer {
   }
 
   const Kernels* kernels_ = nullptr;
-  AxisSpec x_;
+  BoxReducer reducer_;
+  std::uint32_t source_rows_ = 0;
+  AxisSpec x_;  ///< after the reducer, as y_
   AxisSpec y_;
   std::shared_ptr<const AxisWeights> x_weights_;
   std::shared_ptr<const AxisWeights> y_weights_;
