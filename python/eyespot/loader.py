@@ -157,12 +157,13 @@ class Loader:
             raise _invalid("n_threads", "given together with pool; give one of them")
         if isinstance(preprocessing, Preprocessing):
             preprocessing = preprocessing.core_spec()
+        sources = core_sources(inputs)
         self._spec = preprocessing
-        self._inputs = inputs
+        self._inputs = list(inputs)  # the caller may change theirs
         self._batch_size = batch_size
         self._on_error = on_error
         self._core = _core.Loader(
-            core_sources(inputs),
+            sources,
             self._spec,
             batch_size=batch_size,
             pool=_core.ThreadPool(n_threads) if pool is None else pool,
