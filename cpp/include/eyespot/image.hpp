@@ -27,7 +27,7 @@ struct MutableImageView {
   std::size_t stride = 0;
 
   [[nodiscard]] std::uint8_t* row(std::size_t y) const noexcept { return data + y * stride; }
-  // NOLINTNEXTLINE(google-explicit-constructor): reading what may be written is always fine
+  // NOLINTNEXTLINE(misc-explicit-constructor): reading what may be written is always fine
   [[nodiscard]] operator ImageView() const noexcept { return {data, size, channels, stride}; }
 };
 

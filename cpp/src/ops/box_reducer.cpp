@@ -7,10 +7,10 @@
 namespace eyespot::detail {
 
 std::uint32_t BoxReducer::step(double length, std::uint32_t out_size) noexcept {
-  // Up to 64 taps a weight rounds by less than 1/64 of itself, and what rounding a product adds to
-  // a flat area stays below a quarter of a grey level.
-  constexpr double kMostRatio = 32;
-  constexpr double kLeftRatio = 16;
+  // Weights have 14 bits: at a ratio of 128 the largest is 128, and what the rounding of products
+  // adds to a flat area stays below a grey level.
+  constexpr double kMostRatio = 128;
+  constexpr double kLeftRatio = 64;
   const double ratio = length / out_size;
   return ratio > kMostRatio ? static_cast<std::uint32_t>(ratio / kLeftRatio) : 1;
 }

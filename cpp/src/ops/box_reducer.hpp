@@ -8,11 +8,11 @@ namespace eyespot::detail {
 
 /// Averages cells of `step_x` by `step_y` pixels, row by row: the first stage of a resize by so
 /// large a ratio (a panorama to a thumbnail) that the 16-bit weights of the filter would vanish.
-/// What is left for the filter is a ratio of 16 or more, next to which a box is narrow.
+/// What is left for the filter is a ratio of 64 or more, next to which a box is narrow.
 class BoxReducer {
  public:
   /// How many source samples to average into one, when `length` of them become `out_size`: 1 up
-  /// to a ratio of 32.
+  /// to a ratio of 128.
   [[nodiscard]] static std::uint32_t step(double length, std::uint32_t out_size) noexcept;
 
   void begin(std::uint32_t width, std::size_t channels, std::uint32_t step_x, std::uint32_t step_y);
