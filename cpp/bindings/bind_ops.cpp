@@ -56,7 +56,7 @@ PixelSpec make_spec(std::uint32_t width, std::uint32_t height, const std::string
                     const std::string& resample, const std::string& dtype,
                     const std::string& layout, const std::array<float, 3>& mean,
                     const std::array<float, 3>& std, float scale, bool bgr,
-                    const std::array<std::uint8_t, 3>& background,
+                    const std::array<std::uint8_t, 3>& background, bool planes,
                     std::optional<std::uint64_t> max_pixels,
                     std::optional<std::uint64_t> max_bytes) {
   PixelSpec spec{.size = {width, height},
@@ -69,6 +69,7 @@ PixelSpec make_spec(std::uint32_t width, std::uint32_t height, const std::string
                  .std = std,
                  .bgr = bgr,
                  .background = background,
+                 .planes = planes,
                  .limits = {}};
   if (max_pixels) spec.limits.max_pixels = *max_pixels;
   if (max_bytes) spec.limits.max_bytes = *max_bytes;
@@ -170,8 +171,8 @@ void bind_ops(py::module_& module) {
            py::arg("crop") = "center_crop", py::arg("resample") = "bilinear",
            py::arg("dtype") = "float32", py::arg("layout") = "nchw", py::arg("mean") = kZero,
            py::arg("std") = kOne, py::arg("scale") = 1.0F / 255, py::arg("bgr") = false,
-           py::arg("background") = kWhite, py::arg("max_pixels") = py::none(),
-           py::arg("max_bytes") = py::none())
+           py::arg("background") = kWhite, py::arg("planes") = false,
+           py::arg("max_pixels") = py::none(), py::arg("max_bytes") = py::none())
       .def_property_readonly("shape",
                              [](const PixelSpec& spec) { return py::tuple(py::cast(shape(spec))); })
       .def_property_readonly("width", [](const PixelSpec& spec) { return spec.size.width; })
@@ -186,6 +187,7 @@ void bind_ops(py::module_& module) {
                              [](const PixelSpec& spec) { return name_of(spec.layout, kLayouts); })
       .def_property_readonly(
           "background", [](const PixelSpec& spec) { return py::tuple(py::cast(spec.background)); })
+      .def_property_readonly("planes", [](const PixelSpec& spec) { return spec.planes; })
       .def_property_readonly("max_pixels",
                              [](const PixelSpec& spec) { return spec.limits.max_pixels; })
       .def_property_readonly("max_bytes",

@@ -23,6 +23,7 @@ class PixelSpec:
         scale: float = ...,
         bgr: bool = False,
         background: Sequence[int] = (255, 255, 255),
+        planes: bool = False,
         max_pixels: int | None = None,
         max_bytes: int | None = None,
     ) -> None: ...
@@ -42,6 +43,8 @@ class PixelSpec:
     def layout(self) -> str: ...
     @property
     def background(self) -> tuple[int, int, int]: ...
+    @property
+    def planes(self) -> bool: ...
     @property
     def max_pixels(self) -> int: ...
     @property

@@ -48,6 +48,11 @@ struct PixelSpec {
   bool bgr = false;  ///< order of the output's channels, and so of mean and std
   /// Letterbox bars, and what lies behind transparent pixels.
   std::array<std::uint8_t, 3> background{255, 255, 255};
+  /// Resize a JPEG's Y, Cb and Cr as stored and convert the few pixels that are left, instead of
+  /// resizing RGB. Off, because it measured no faster (libjpeg-turbo converts colours at next to no
+  /// cost) and strays further from a plain resize of the decoded photo: chroma goes through one
+  /// triangle instead of two filters, and colours out of gamut are clamped after the resize.
+  bool planes = false;
   DecodeLimits limits;
 };
 
@@ -72,16 +77,16 @@ class PreprocessScratch {
 };
 
 /// Image file to model input: probe, check the limits, decode no more and no larger than needed
-/// (region, JPEG scales 1/2, 1/4 and 1/8 while both sides stay at least the target's), resize while
-/// the rows arrive, turn upright, pack. `out` has pixel_bytes(spec) bytes, aligned for its type,
-/// and holds rubbish after an error. A pure function of bytes and spec; safe from many threads with
-/// a scratch each. Throws Error as probe() and decode_rows() do, and as pixel_bytes() does.
+/// (region; JPEG scales 1/4 and 1/8 while both sides stay at least the target's, but not 1/2, which
+/// hardly saves time and costs sharpness), resize while the rows arrive, turn upright, pack. `out`
+/// has pixel_bytes(spec) bytes, aligned for its type, and holds rubbish after an error. A pure
+/// function of bytes and spec; safe from many threads with a scratch each. Throws Error as probe()
+/// and decode_rows() do, and as pixel_bytes() does.
 void load_pixels(std::span<const std::uint8_t> bytes, const PixelSpec& spec, void* out,
                  std::string_view source, PreprocessScratch& scratch);
 
 /// The same from upright RGB pixels (3 channels). Equal to load_pixels() of a losslessly stored
-/// image; for a JPEG, load_pixels() differs by its DCT scaling and because it resizes the file's
-/// Y, Cb and Cr planes before it converts the colours.
+/// image, and of a JPEG that load_pixels() decodes at full scale.
 void preprocess(ImageView image, const PixelSpec& spec, void* out, PreprocessScratch& scratch);
 
 }  // namespace eyespot

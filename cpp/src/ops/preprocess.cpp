@@ -215,9 +215,15 @@ void load_pixels(std::span<const std::uint8_t> bytes, const PixelSpec& spec, voi
   DecodeRequest request{.region = region_of(plan, spec.resample, info.stored_size),
                         .target = {},
                         .background = spec.background,
-                        .allow_planes = true};
-  request.target = {region_target(request.region.width, plan.box.width, plan.target.width),
-                    region_target(request.region.height, plan.box.height, plan.target.height)};
+                        .allow_planes = spec.planes};
+  // A decode at 1/2 saves little, as Huffman decoding is the most of it, and leaves a resize by
+  // less than 2 with a box filter before it, which is 1 to 3 grey levels off.
+  constexpr double kWorthScaling = 4;
+  if (plan.box.width >= kWorthScaling * plan.target.width &&
+      plan.box.height >= kWorthScaling * plan.target.height) {
+    request.target = {region_target(request.region.width, plan.box.width, plan.target.width),
+                      region_target(request.region.height, plan.box.height, plan.target.height)};
+  }
 
   Output output(spec, plan, info.orientation, kernels, scratch.impl(), out);
   PixelSink sink(plan, spec.resample, kernels, scratch.impl(), output.target());

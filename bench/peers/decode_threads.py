@@ -1,0 +1,31 @@
+"""What the peers of decode share: the photos in memory, and threads that take them in turn."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+class Decoder:
+    """A peer, but for ``decode``: bytes -> (size, size, 3) array of uint8."""
+
+    def __init__(self, options):
+        self.size = options["size"]
+        self.scaled = options["scaled"]
+        self.repeats = options["repeats"]
+        self.photos = [Path(path).read_bytes() for path in options["photos"]]
+        self.pool = ThreadPoolExecutor(options["threads"])
+        self.versions = {}
+
+    def decode(self, data):
+        raise NotImplementedError
+
+    def run(self):
+        for _ in self.pool.map(self.decode, self.photos * self.repeats):
+            pass
+        return {}
+
+    def outputs(self):
+        import numpy as np
+
+        return {"pixels": np.stack([self.decode(data) for data in self.photos])}
