@@ -47,8 +47,8 @@ def section(record: dict[str, Any]) -> str:
     if record["results"] and "accuracy" in record["results"][0]:
         return "\n".join([*lines, *accuracy_rows(record["results"])])
     lines += [
-        "| workload | threads | | rate | s | peak MiB | time / eyespot's (quartiles) |",
-        "|---|---|---|---|---|---|---|",
+        "| workload | threads | | rate | s | CPU s | peak MiB | time / eyespot's (quartiles) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for result in record["results"]:
         first = f"{result['case']}, {result['units']} {result['unit']}"
@@ -61,7 +61,8 @@ def section(record: dict[str, Any]) -> str:
             rate = f"{figures['units_per_second']:,.0f} {result['unit']}/s"
             lines.append(
                 f"| {first} | {threads} | {peer.replace('_', ' ')} | {rate} "
-                f"| {figures['median_seconds']:.2f} | {figures['peak_rss_mib']:.0f} | {words} |"
+                f"| {figures['median_seconds']:.2f} | {figures['median_cpu_seconds']:.2f} "
+                f"| {figures['peak_rss_mib']:.0f} | {words} |"
             )
             first = threads = ""
     return "\n".join(lines)
