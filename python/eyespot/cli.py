@@ -206,7 +206,8 @@ def _extractor(backbone: str, output_name: str | None) -> FeatureExtractor:
     from eyespot.features import FeatureExtractor
 
     if backbone.lower().endswith(".onnx") or Path(backbone).is_file():
-        return FeatureExtractor.custom(backbone, output_name=output_name)
+        with _working(quiet=True):  # tells what it had to assume
+            return FeatureExtractor.custom(backbone, output_name=output_name)
     if output_name is not None:
         message = "--output-name goes with --backbone FILE.onnx"
         raise InvalidOption(message, source="--output-name", code="invalid_argument")
@@ -361,9 +362,14 @@ def train(
     )
     if not quiet:
         labels = _count(len(data.classes), "label")
-        typer.echo(f"{photos}: {_count(len(data), 'image')} of {labels}", err=True)
+        others = f"; passed over {_count(len(data.ignored), 'file')}" if data.ignored else ""
+        typer.echo(f"{photos}: {_count(len(data), 'image')} of {labels}{others}", err=True)
     with _working(quiet=quiet) as display:
         model = ImageClassifier.train(data, parameters, progress=display)
+    report = model.training_report
+    assert report is not None
+    for text in () if quiet else report.notes:
+        screen.note(text)
     model.save(output)
     if as_json:
         _print_json({"model": str(output), **_training_json(model)})
@@ -554,8 +560,14 @@ def _inspect_backbone(*, as_json: bool) -> None:
             }
         )
     else:
-        card = _PACKAGE / "backbones" / f"{extractor.name}.md"
-        typer.echo(card.read_text(encoding="utf-8").rstrip())
+        card = (_PACKAGE / "backbones" / f"{extractor.name}.md").read_text(encoding="utf-8")
+        if sys.stdout.isatty():
+            from rich.console import Console
+            from rich.markdown import Markdown
+
+            Console().print(Markdown(card))
+        else:
+            typer.echo(card.rstrip())
 
 
 @app.command()

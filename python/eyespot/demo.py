@@ -121,8 +121,7 @@ def run(
         say(f"Reloaded it: the same predictions, bit for bit ({timed('reload', start)})")
 
     say("")
-    rows = [[name, f"{value:.2f} s"] for name, value in seconds.items()]
-    say(table([*rows, ["in all", f"{sum(seconds.values()):.2f} s"]]))
+    say(table(_times(seconds, model)))
     return Demonstration(model=reloaded, metrics=metrics, seconds=seconds)
 
 
@@ -143,14 +142,25 @@ def _photos(photos: Path | None, folder: Path) -> tuple[DataSource, DataSource]:
 def _trained(model: ImageClassifier, elapsed: str) -> str:
     report = model.training_report
     assert report is not None
-    facts = model.facts["solver"]
-    phases = ", ".join(
-        f"{name.replace('_', ' ')} {value:.2f} s" for name, value in report.seconds.items()
-    )
+    iterations = model.facts["solver"]["iterations"]
+    name = model.facts["backbone"]["name"]
     return (
-        f"Trained on {model.facts['backbone']['name']}: {report.images_per_second:,.0f} images/s, "
-        f"{facts['iterations']} iterations ({elapsed})\n  {phases}"
+        f"Trained on {name}: {report.images_per_second:,.0f} images/s, "
+        f"{iterations} iterations ({elapsed})"
     )
+
+
+def _times(seconds: dict[str, float], model: ImageClassifier) -> list[list[str]]:
+    """Return the rows of the closing table: each step, the phases of training, and the sum."""
+    report = model.training_report
+    assert report is not None
+    rows = []
+    for name, value in seconds.items():
+        rows.append([name, f"{value:.2f} s"])
+        if name == "train":
+            phases = report.seconds.items()
+            rows += [[f"  {phase.replace('_', ' ')}", f"{part:.2f} s"] for phase, part in phases]
+    return [*rows, ["in all", f"{sum(seconds.values()):.2f} s"]]
 
 
 def _spread(count: int, wanted: int) -> list[int]:

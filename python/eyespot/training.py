@@ -65,7 +65,7 @@ class TrainingReport:
     skipped : tuple of ImageError
         Images that could not be read; `ImageError.index` counts the training images first.
     notes : tuple of str
-        What is worth knowing about the data, the split and the backbone, in sentences.
+        What is worth knowing about the data and the split, in sentences.
     """
 
     seconds: Mapping[str, float]
@@ -231,7 +231,7 @@ def train(
             n_training=len(sides.training.targets),
             n_validation=len(sides.validation.targets) if sides.validation else 0,
             skipped=features.errors,
-            notes=(*notes, *extractor.assumptions),
+            notes=notes,
         ),
     )
 

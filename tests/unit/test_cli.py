@@ -149,6 +149,17 @@ def test_warnings_are_single_lines_on_standard_error(photos, network, tmp_path, 
     assert "stopped after 1 iteration" in lines[1]
 
 
+def test_notes_and_assumptions_are_told(tmp_path):
+    folder = photo_folder(tmp_path / "photos", dict.fromkeys(LABELS, 6))
+    (folder / "red" / "readme.txt").write_text("not a photo")
+    plain = Tiny(height=24, width=24, features=12).save(tmp_path / "plain.onnx")
+    result = run("train", folder, "-o", tmp_path / "m.onnx", *tiny_options(plain))
+    assert result.exit_code == 0, result.output
+    assert "18 images of 3 labels; passed over 1 file" in result.stderr
+    assert "assumed RGB" in result.stderr
+    assert "note: no validation set: 18 images" in result.stderr
+
+
 def test_evaluate_prints_metrics(model, tmp_path):
     folder = photo_folder(tmp_path, dict.fromkeys(LABELS, 4), first=300)
     result = run("evaluate", model, folder)
