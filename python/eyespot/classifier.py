@@ -711,10 +711,12 @@ def _side_text(counts: Mapping[str, int] | None, metrics: Mapping[str, Any] | No
 
 
 def _solver_text(solver: Mapping[str, Any]) -> str:
+    count = solver["iterations"]
+    iterations = "1 iteration" if count == 1 else f"{count} iterations"
     if solver["converged"]:
-        return f"converged after {solver['iterations']} iterations"
-    reason = solver["stop_reason"].replace("_", " ")
+        return f"converged after {iterations}, l2 {solver['l2']:.2g}"
+    reason = solver["stop_reason"]
     return (
-        f"stopped by {reason} after {solver['iterations']} iterations, before it converged "
-        f"(gradient {solver['gradient_norm']:.2g}, tolerance {solver['tolerance']:g})"
+        f"not converged: {iterations} ({reason}), gradient {solver['gradient_norm']:.2g} of "
+        f"{solver['tolerance']:g}, l2 {solver['l2']:.2g}"
     )

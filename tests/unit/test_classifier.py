@@ -208,7 +208,7 @@ def test_too_few_iterations_warn_with_the_tolerance_that_was_reached(photos, par
     with pytest.warns(ConvergenceWarning, match=r"2 iterations.*gradient is .*tolerance 1e-09"):
         model = ImageClassifier.train(data, hasty)
     assert model.facts["solver"]["converged"] is False
-    assert "before it converged" in model.summary()
+    assert "not converged: 2 iterations (max_iterations)" in model.summary()
 
 
 def test_class_weights_reach_the_solver(tmp_path, parameters):
@@ -416,6 +416,7 @@ def test_text_forms_name_the_labels_and_the_accuracy(model):
     assert summary.startswith("Image classifier with 3 labels")
     assert "54 images (blue 18, green 18, red 18), accuracy 100.0 %" in summary
     assert "24 x 24 px, center_crop, bilinear" in summary
+    assert "converged after" in summary
     assert model._repr_html_().count("<tr>") == len(summary.splitlines()) - 1
 
 
