@@ -17,9 +17,10 @@ BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 STAMPS := build/stamps
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-CCACHE := $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-# The same flags as the release preset, so that ccache gives both builds one set of objects.
-WHEEL_CONFIG := $(addprefix -Ccmake.args=,$(CCACHE) -DEYESPOT_WARNINGS_AS_ERRORS=ON)
+CCACHE = $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+# Looked for when used, for set-up may install ccache. The same flags as the release preset, so
+# that ccache gives both builds one set of objects.
+WHEEL_CONFIG = -Ccmake.define.EYESPOT_WARNINGS_AS_ERRORS=ON $(patsubst -D%,-Ccmake.define.%,$(CCACHE))
 CMAKE_FILES := CMakeLists.txt CMakePresets.json $(shell find cpp tests -name CMakeLists.txt -o -name '*.cmake')
 CORE_FILES := $(shell find cpp -name '*.[ch]pp' -o -name '*.h')
 PACKAGE_FILES := $(shell find python/eyespot -type f -not -name '*.so' -not -path '*/__pycache__/*')
