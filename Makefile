@@ -17,9 +17,10 @@ BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 STAMPS := build/stamps
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+export CXX := $(if $(filter default,$(origin CXX)),c++,$(CXX))
 CCACHE = $(if $(shell command -v ccache),-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
 # Looked for when used, for set-up may install ccache. The same flags as the release preset, so
-# that ccache gives both builds one set of objects.
+# that ccache gives both builds one set of objects; for that, the compiler has one name too.
 WHEEL_CONFIG = -Ccmake.define.EYESPOT_WARNINGS_AS_ERRORS=ON $(patsubst -D%,-Ccmake.define.%,$(CCACHE))
 CMAKE_FILES := CMakeLists.txt CMakePresets.json $(shell find cpp tests -name CMakeLists.txt -o -name '*.cmake')
 CORE_FILES := $(shell find cpp -name '*.[ch]pp' -o -name '*.h')
@@ -109,7 +110,7 @@ asan: $(STAMPS)/package
 	  ctest --test-dir build/asan --output-on-failure -j$(JOBS)
 	mkdir -p build/asan/python/eyespot
 	tar -C python/eyespot --exclude='*.so' --exclude=__pycache__ -cf - . | tar -C build/asan/python/eyespot -xf -
-	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=build/asan/python \
 	  EYESPOT_EXPECT_PACKAGE=build/asan/python \
 	  python -m pytest -q -n $(JOBS) -o timeout=600 -m "not slow" tests/unit $(ARGS)

@@ -16,13 +16,13 @@ if command -v brew >/dev/null; then INCLUDES=("-I$(brew --prefix)/include"); fi
 
 compiles() {  # compiles HEADER: the C++ compiler finds it
   echo "#include <$1>" |
-    "${CXX:-g++}" -std=c++20 "${INCLUDES[@]}" -fsyntax-only -x c++ - 2>/dev/null
+    "${CXX:-c++}" -std=c++20 "${INCLUDES[@]}" -fsyntax-only -x c++ - 2>/dev/null
 }
 
 # Fills `missing` with one line for each thing that is not there.
 look() {
   missing=()
-  if ! command -v "${CXX:-g++}" >/dev/null; then
+  if ! command -v "${CXX:-c++}" >/dev/null; then
     missing+=("a C++20 compiler (g++ 12 or newer)")
   else
     compiles concepts || missing+=("a compiler that knows C++20 (g++ 12 or newer)")
