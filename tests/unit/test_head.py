@@ -76,8 +76,11 @@ def test_the_optimum_is_that_of_scikit_learn(k, l2):
         weights, bias = np.vstack([-weights, weights]) / 2, np.hstack([-bias, bias]) / 2
     bias = bias - weights @ x64.mean(axis=0)
     best = objective(x, y, weights, bias, l2)
-    assert objective(x, y, fit.weights, fit.bias, l2) <= best * (1 + 1e-6)
-    assert fit.loss == pytest.approx(best, rel=2e-6)
+    # At the weakest penalty the loss is 0.2 % of its start, and what float32 products leave of it
+    # is known to a few parts in a million.
+    gap = 1e-5 if l2 < 1e-3 else 1e-6
+    assert objective(x, y, fit.weights, fit.bias, l2) <= best * (1 + gap)
+    assert fit.loss == pytest.approx(best, rel=2 * gap)
 
 
 def test_the_result_is_the_same_bits_for_any_number_of_threads():

@@ -102,17 +102,21 @@ struct MultiplyRange {
 void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
               const MultiplyRange& range, PanelMatrix& out);
 
-/// sum(c, j) += transpose(a)(c, i) * b(i, j) over i < n_rows, for the columns of panels
-/// [panel_begin, panel_end) of b. `sum` is row-major, a.cols() rows of `stride` float64. Rows are
-/// taken in chunks of at most kAccumulateRows: float32 inside a chunk, float64 between chunks.
-void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                           std::size_t panel_begin, std::size_t panel_end, double* sum,
-                           std::size_t stride);
-inline constexpr std::size_t kAccumulateRows = 144;
+/// Float64 sums in the layout of a PanelMatrix: panel q, a.cols() rows of b.width(q) numbers,
+/// begins at q * b.panel_width() * a.cols(). This many numbers:
+[[nodiscard]] inline std::size_t panel_sums(std::size_t rows, const PanelMatrix& b) {
+  if (b.n_panels() == 0) return 0;
+  return rows * ((b.n_panels() - 1) * b.panel_width() + b.width(b.n_panels() - 1));
+}
 
-/// sum(j, l) += transpose(a)(j, i) * a(i, l) over i < n_rows, as accumulate_transposed(a, a), but
-/// only for the panels that touch the lower triangle of `sum` (a.cols() x a.cols()).
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum, std::size_t stride);
+/// sum(c, j) += transpose(a)(c, i) * b(i, j) over i < n_rows; `sum` is laid out as panel_sums says.
+/// Rows are taken in chunks of kAccumulateRows: float32 inside a chunk, float64 between chunks.
+void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                           double* sum);
+inline constexpr std::size_t kAccumulateRows = 288;
+
+/// As accumulate_transposed(a, a, ...), but only for the panels that touch the lower triangle.
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum);
 
 /// Sum of a[i] * b[i] in float64, in an order that depends on the length only.
 [[nodiscard]] double dot(std::span<const double> a, std::span<const double> b);

@@ -8,6 +8,7 @@
   "solver/panel_kernels.cpp"  // NOLINT(bugprone-suspicious-include): as Highway asks
 #include <hwy/foreach_target.h>
 // After foreach_target, which includes this file once per target.
+#include <hwy/cache_control.h>
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
@@ -27,7 +28,7 @@ constexpr std::size_t kTileRows = 4;
 #endif
 constexpr std::size_t kPanelVectors = 3;
 // Inner panels per pass: the slice of the right factor that a pass reads stays in L1.
-constexpr std::size_t kInnerPanels = 2;
+constexpr std::size_t kInnerPanels = 3;
 
 std::size_t vector_lanes() {
   return hn::Lanes(FloatTag());
@@ -53,24 +54,32 @@ HWY_NOINLINE void multiply_tile(const TileArgs& t) {
   const std::size_t out_width = t.b->width(t.out_panel);
   float* HWY_RESTRICT out = t.out->panel(t.out_panel) + t.first_row * out_width;
   hn::Vec<FloatTag> sum[kRows][kVectors];
-  for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      if (t.from_out) {
+  // Three loops, not one with a choice inside: the accumulators then stay in registers.
+  if (t.from_out) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t v = 0; v < kVectors; ++v) {
         sum[r][v] = hn::Load(d, out + r * out_width + v * lanes);
-      } else if (t.row != nullptr) {
-        sum[r][v] = hn::LoadU(d, t.row + v * lanes);
-      } else {
-        sum[r][v] = hn::Zero(d);
       }
+    }
+  } else if (t.row != nullptr) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::LoadU(d, t.row + v * lanes);
+    }
+  } else {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t v = 0; v < kVectors; ++v) sum[r][v] = hn::Zero(d);
     }
   }
   const float* HWY_RESTRICT b =
       t.b->panel(t.out_panel) + t.inner_begin * t.a->panel_width() * out_width;
-  for (std::size_t q = t.inner_begin; q < t.inner_end; ++q) {
+  // Neither loop is ever empty, and saying so spares a copy of the accumulators.
+  std::size_t q = t.inner_begin;
+  do {
     const std::size_t a_width = t.a->width(q);
     const std::size_t used = t.a->used(q);
     const float* HWY_RESTRICT a = t.a->panel(q) + t.first_row * a_width;
-    for (std::size_t p = 0; p < used; ++p, b += out_width) {
+    std::size_t p = 0;
+    do {
       hn::Vec<FloatTag> right[kVectors];
       for (std::size_t v = 0; v < kVectors; ++v) right[v] = hn::Load(d, b + v * lanes);
       for (std::size_t r = 0; r < kRows; ++r) {
@@ -79,8 +88,9 @@ HWY_NOINLINE void multiply_tile(const TileArgs& t) {
           sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
         }
       }
-    }
-  }
+      b += out_width;
+    } while (++p < used);
+  } while (++q < t.inner_end);
   for (std::size_t r = 0; r < kRows; ++r) {
     for (std::size_t v = 0; v < kVectors; ++v) {
       hn::Store(sum[r][v], d, out + r * out_width + v * lanes);
@@ -144,70 +154,58 @@ void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init
 template <std::size_t kRows, std::size_t kVectors>
 HWY_NOINLINE void accumulate_tile(const float* HWY_RESTRICT left, std::size_t left_width,
                                   const float* HWY_RESTRICT right, std::size_t n_rows,
-                                  std::size_t n_used, double* HWY_RESTRICT sum,
-                                  std::size_t stride) {
+                                  double* HWY_RESTRICT sum) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
-  const std::size_t right_width = kVectors * lanes;
+  const std::size_t width = kVectors * lanes;
+  // The sums come from far away: let them travel while the products are formed.
+  for (std::size_t j = 0; j < kRows * width; j += 64 / sizeof(double)) hwy::Prefetch(sum + j);
   hn::Vec<FloatTag> part[kRows][kVectors];
   for (std::size_t r = 0; r < kRows; ++r) {
     for (std::size_t v = 0; v < kVectors; ++v) part[r][v] = hn::Zero(d);
   }
-  for (std::size_t i = 0; i < n_rows; ++i) {
+  std::size_t i = 0;
+  do {
     hn::Vec<FloatTag> x[kVectors];
-    for (std::size_t v = 0; v < kVectors; ++v) {
-      x[v] = hn::Load(d, right + i * right_width + v * lanes);
-    }
+    for (std::size_t v = 0; v < kVectors; ++v) x[v] = hn::Load(d, right + v * lanes);
     for (std::size_t r = 0; r < kRows; ++r) {
-      const auto factor = hn::Set(d, left[i * left_width + r]);
+      const auto factor = hn::Set(d, left[r]);
       for (std::size_t v = 0; v < kVectors; ++v) {
         part[r][v] = hn::MulAdd(factor, x[v], part[r][v]);
       }
     }
-  }
+    left += left_width;
+    right += width;
+  } while (++i < n_rows);
   HWY_ALIGN float row[kVectors * HWY_MAX_BYTES / sizeof(float)] = {};
   for (std::size_t r = 0; r < kRows; ++r) {
     for (std::size_t v = 0; v < kVectors; ++v) hn::Store(part[r][v], d, row + v * lanes);
-    double* HWY_RESTRICT to = sum + r * stride;
-    for (std::size_t j = 0; j < n_used; ++j) to[j] += static_cast<double>(row[j]);
+    double* HWY_RESTRICT to = sum + r * width;
+    for (std::size_t j = 0; j < width; ++j) to[j] += static_cast<double>(row[j]);
   }
 }
 
 template <std::size_t kVectors>
 void accumulate_columns(const float* left, std::size_t left_width, std::size_t n_left,
-                        const float* right, std::size_t n_rows, std::size_t n_used, double* sum,
-                        std::size_t stride) {
+                        const float* right, std::size_t n_rows, double* sum) {
+  const std::size_t width = kVectors * vector_lanes();
   // Tiles of nearly equal height, so that no thin one is left at the end.
   const std::size_t n_tiles = (n_left + kTileRows - 1) / kTileRows;
   std::size_t c = 0;
   for (std::size_t tile = 0; tile < n_tiles; ++tile) {
     const std::size_t height = n_left * (tile + 1) / n_tiles - c;
     const float* from = left + c;
-    double* to = sum + c * stride;
+    double* to = sum + c * width;
     switch (height) {
-      case 1:
-        accumulate_tile<1, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      case 2:
-        accumulate_tile<2, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      case 3:
-        accumulate_tile<3, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      case 4:
-        accumulate_tile<4, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
+      case 1: accumulate_tile<1, kVectors>(from, left_width, right, n_rows, to); break;
+      case 2: accumulate_tile<2, kVectors>(from, left_width, right, n_rows, to); break;
+      case 3: accumulate_tile<3, kVectors>(from, left_width, right, n_rows, to); break;
+      case 4: accumulate_tile<4, kVectors>(from, left_width, right, n_rows, to); break;
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM
-      case 5:
-        accumulate_tile<5, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      case 6:
-        accumulate_tile<6, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      case 7:
-        accumulate_tile<7, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
-        break;
-      default: accumulate_tile<8, kVectors>(from, left_width, right, n_rows, n_used, to, stride);
+      case 5: accumulate_tile<5, kVectors>(from, left_width, right, n_rows, to); break;
+      case 6: accumulate_tile<6, kVectors>(from, left_width, right, n_rows, to); break;
+      case 7: accumulate_tile<7, kVectors>(from, left_width, right, n_rows, to); break;
+      default: accumulate_tile<8, kVectors>(from, left_width, right, n_rows, to);
 #else
       default: break;
 #endif
@@ -217,26 +215,21 @@ void accumulate_columns(const float* left, std::size_t left_width, std::size_t n
 }
 
 void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                     std::size_t panel_begin, std::size_t panel_end, bool lower_only, double* sum,
-                     std::size_t stride) {
+                     bool lower_only, double* sum) {
   const std::size_t lanes = vector_lanes();
-  for (std::size_t q = panel_begin; q < panel_end; ++q) {
+  for (std::size_t q = 0; q < b.n_panels(); ++q) {
     const std::size_t width = b.width(q);
+    double* panel = sum + q * b.panel_width() * a.cols();
     for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
       const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
       const float* right = b.panel(q) + i * width;
       for (std::size_t g = lower_only ? q : 0; g < a.n_panels(); ++g) {
         const float* left = a.panel(g) + i * a.width(g);
-        double* to = sum + g * a.panel_width() * stride + q * b.panel_width();
+        double* to = panel + g * a.panel_width() * width;
         switch (width / lanes) {
-          case 1:
-            accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
-            break;
-          case 2:
-            accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
-            break;
-          default:
-            accumulate_columns<3>(left, a.width(g), a.used(g), right, chunk, b.used(q), to, stride);
+          case 1: accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, to); break;
+          case 2: accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, to); break;
+          default: accumulate_columns<3>(left, a.width(g), a.used(g), right, chunk, to);
         }
       }
     }
@@ -452,15 +445,14 @@ void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, con
 }
 
 void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                           std::size_t panel_begin, std::size_t panel_end, double* sum,
-                           std::size_t stride) {
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)
-  (a, b, n_rows, panel_begin, panel_end, false, sum, stride);
+                           double* sum) {
+  if (n_rows == 0) return;
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, false, sum);
 }
 
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum, std::size_t stride) {
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)
-  (a, a, n_rows, 0, a.n_panels(), true, sum, stride);
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum) {
+  if (n_rows == 0) return;
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, true, sum);
 }
 
 void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,

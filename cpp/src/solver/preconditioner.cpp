@@ -94,7 +94,8 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   RowsView used = data.features;
   used.rows = rows.data();
   const std::size_t n_blocks = (n_used + kAccumulateRows - 1) / kAccumulateRows;
-  const std::size_t gram_size = checked_mul(d, d, "features");
+  const PanelMatrix shape(1, d);
+  const std::size_t gram_size = panel_sums(d, shape);
   const std::size_t fitting = std::max<std::size_t>(2, kGramBytes / (gram_size * sizeof(double)));
   const std::size_t n_parts = std::min({n_blocks, kMaxGroups, fitting});
   std::vector<std::vector<double>> parts(n_parts);
@@ -110,18 +111,22 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
           const std::size_t first = block * kAccumulateRows;
           const std::size_t count = std::min(kAccumulateRows, n_used - first);
           pack_rows(used, first, count, moments.mean.data(), scale.data() + first, x);
-          accumulate_gram(x, count, parts[part].data(), d);
+          accumulate_gram(x, count, parts[part].data());
         }
       });
-  moments.gram = std::move(parts[0]);
+  moments.gram.resize(checked_mul(d, d, "features"));
   solver::run_blocks(d >= 256 ? pool : nullptr, d, poll,
                      [&](std::size_t i, std::size_t, const auto&) {
-                       double* row = moments.gram.data() + i * d;
-                       for (std::size_t part = 1; part < n_parts; ++part) {
-                         const double* other = parts[part].data() + i * d;
-                         for (std::size_t j = 0; j <= i; ++j) row[j] += other[j];
+                       for (std::size_t q = 0; q * shape.panel_width() <= i; ++q) {
+                         const std::size_t first = q * shape.panel_width();
+                         const std::size_t offset = first * d + i * shape.width(q);
+                         const std::size_t end = std::min(i + 1, first + shape.used(q));
+                         for (std::size_t j = first; j < end; ++j) {
+                           double sum = 0;
+                           for (const auto& part : parts) sum += part[offset + j - first];
+                           moments.gram[i * d + j] = sum / total;
+                         }
                        }
-                       for (std::size_t j = 0; j <= i; ++j) row[j] /= total;
                      });
   double trace = 0;
   for (std::size_t j = 0; j < d; ++j) trace += moments.gram[j * d + j];

@@ -14,18 +14,21 @@ namespace eyespot {
 
 namespace {
 
-// A block of centred rows and its scores should stay in a core's second-level cache.
-constexpr std::size_t kBlockBytes = std::size_t{720} << 10;
-constexpr std::size_t kMinBlockRows = 48;
+// A block of centred rows and its scores: measured best well beyond the second-level cache, since
+// tall blocks add to the float64 sums less often.
+constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
+constexpr std::size_t kMinBlockRows = 96;
 // Partial gradients: enough for the threads of a big machine, few enough to join quickly.
 constexpr std::size_t kMaxGroups = 16;
 constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
 // Sums over fewer elements than this are not worth waking the workers for.
 constexpr std::size_t kMinParallelSum = std::size_t{1} << 18;
 
-std::size_t block_rows(std::size_t n_features, std::size_t n_classes) {
+std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::size_t n_classes) {
   const std::size_t fitting = kBlockBytes / (sizeof(float) * (n_features + n_classes));
-  return std::clamp(fitting / 8 * 8, kMinBlockRows, kAccumulateRows);
+  // Small data are cut small enough for every group to have a block.
+  const std::size_t sharing = std::max(kMinBlockRows, (n_rows / kMaxGroups + 7) / 8 * 8);
+  return std::clamp<std::size_t>(std::min(fitting / 8 * 8, sharing), 8, kAccumulateRows);
 }
 
 // Bias of the centred scores, for every column and with the padding out of the race.
@@ -60,7 +63,7 @@ void take_row(const PanelMatrix& m, std::size_t c, std::span<T> values) {
 
 // What one group of row blocks adds up to.
 struct Partial {
-  std::vector<double> gradient;  // n_classes x n_features
+  std::vector<double> gradient;  // n_classes x n_features, in panels
   std::vector<double> column;    // sum of weight * p, padded
   double loss = 0;
   std::size_t n_correct = 0;
@@ -158,7 +161,7 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
   m.pool = pool;
 
   const std::size_t n_weights = checked_mul(m.n_classes, m.n_features, "weights");
-  m.rows_per_block = block_rows(m.n_features, m.n_classes);
+  m.rows_per_block = block_rows(m.n_rows, m.n_features, m.n_classes);
   m.n_blocks = (m.n_rows + m.rows_per_block - 1) / m.rows_per_block;
   const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
   m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
@@ -168,7 +171,7 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
   m.gradient.resize(n_weights + m.n_classes);
   m.partials.resize(m.n_groups);
   for (Partial& partial : m.partials) {
-    partial.gradient.resize(n_weights);
+    partial.gradient.resize(panel_sums(m.n_classes, m.class_rows));
     partial.column.resize(padded_cols(m.right));
   }
   m.scratch.resize(solver::worker_count(pool));
@@ -239,8 +242,7 @@ void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
     for (std::size_t c = 0; c < own.column.size(); ++c) {
       partial.column[c] += static_cast<double>(own.column[c]);
     }
-    accumulate_transposed(own.scores, own.rows, count, 0, own.rows.n_panels(),
-                          partial.gradient.data(), n_features);
+    accumulate_transposed(own.scores, own.rows, count, partial.gradient.data());
   }
 }
 
@@ -265,11 +267,15 @@ Evaluation SoftmaxObjective::evaluate(std::span<const double> v, std::span<doubl
                      poll, [&](std::size_t c, std::size_t, const auto&) {
                        double* out = m.gradient.data() + c * m.n_features;
                        const float* w = m.current.data() + c * m.n_features;
-                       const double* part = m.partials[0].gradient.data() + c * m.n_features;
-                       std::copy(part, part + m.n_features, out);
-                       for (std::size_t group = 1; group < m.n_groups; ++group) {
-                         part = m.partials[group].gradient.data() + c * m.n_features;
-                         for (std::size_t j = 0; j < m.n_features; ++j) out[j] += part[j];
+                       for (std::size_t q = 0; q < m.class_rows.n_panels(); ++q) {
+                         const std::size_t first = q * m.class_rows.panel_width();
+                         const std::size_t offset = first * m.n_classes + c * m.class_rows.width(q);
+                         const std::size_t used = m.class_rows.used(q);
+                         std::copy_n(m.partials[0].gradient.data() + offset, used, out + first);
+                         for (std::size_t group = 1; group < m.n_groups; ++group) {
+                           const double* part = m.partials[group].gradient.data() + offset;
+                           for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
+                         }
                        }
                        for (std::size_t j = 0; j < m.n_features; ++j) {
                          const double weight = static_cast<double>(w[j]);
@@ -358,7 +364,7 @@ void softmax_probabilities(const RowsView& features, std::size_t n_rows,
   PanelMatrix right(features.cols, n_classes);
   pack_transposed(weights, n_classes, features.cols, right);
   const std::vector<float> bias_row = padded_bias(bias, padded_cols(right));
-  const std::size_t rows_per_block = block_rows(features.cols, n_classes);
+  const std::size_t rows_per_block = block_rows(n_rows, features.cols, n_classes);
   const std::size_t n_blocks = (n_rows + rows_per_block - 1) / rows_per_block;
   std::vector<Scratch> scratch(solver::worker_count(pool));
   solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t worker, const auto&) {
