@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from eyespot.classifier import ImageClassifier, Inference, Prediction
     from eyespot.data import DataSource, Split
     from eyespot.errors import (
+        AssumptionWarning,
         Cancelled,
         CheckpointError,
         ConvergenceWarning,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives. The import above tells type checkers the same.
 _HOMES: Final[dict[str, str]] = {
+    "AssumptionWarning": "errors",
     "Batch": "loader",
     "CancelToken": "_core",
     "Cancelled": "errors",
@@ -76,6 +78,7 @@ _HOMES: Final[dict[str, str]] = {
 }
 
 __all__ = [
+    "AssumptionWarning",
     "Batch",
     "CancelToken",
     "Cancelled",
