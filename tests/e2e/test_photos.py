@@ -19,9 +19,9 @@ SQUEEZENET = "backbones/squeezenet1.1_onnxzoo.onnx"
 MOBILENET = "backbones/mobilenet_v2_1.0_224_onnxzoo_features.onnx"
 EMBEDDED = "embedded"
 
-# Floors on the test accuracy at default settings. hymenoptera is the exception: the aim is 0.91 with
-# SqueezeNet and 0.94 with MobileNetV2, and 0.902 and 0.928 are reached, two of its 153 test photos
-# short (one photo is 0.65 points); those floors only guard against getting worse. Those of the
+# Floors on the test accuracy at default settings. hymenoptera is the exception: the aim is 0.91
+# with SqueezeNet and 0.94 with MobileNetV2; 0.902 and 0.928 are reached, two of its 153 test photos
+# short (one photo is 0.65 points), and those floors only guard against getting worse. Those of the
 # embedded backbone are what it gave when it came in, less two points.
 FLOORS = [
     pytest.param(SQUEEZENET, "hymenoptera", 0.895, id="squeezenet-hymenoptera"),
