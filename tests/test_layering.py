@@ -65,6 +65,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "inference": 4,
     "features": 5,
     "head": 4,
+    "estimator": 5,
     "metrics": 4,
     "training": 6,
     "export": 6,

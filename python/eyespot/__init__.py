@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ModifiedTrainingData,
         SkippedImagesWarning,
     )
+    from eyespot.estimator import SoftmaxRegression
     from eyespot.features import FeatureExtractor, Features
     from eyespot.head import HeadFit, StopReason, fit_softmax, softmax_probabilities
     from eyespot.loader import Batch, Loader
@@ -68,6 +69,7 @@ _HOMES: Final[dict[str, str]] = {
     "Progress": "progress",
     "Resample": "options",
     "SkippedImagesWarning": "errors",
+    "SoftmaxRegression": "estimator",
     "Split": "data",
     "SplitStrategy": "options",
     "StopReason": "head",
@@ -109,6 +111,7 @@ __all__ = [
     "Progress",
     "Resample",
     "SkippedImagesWarning",
+    "SoftmaxRegression",
     "Split",
     "SplitStrategy",
     "StopReason",

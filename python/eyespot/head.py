@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +14,7 @@ from eyespot import _core
 from eyespot.errors import IncompatibleParameters, InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -22,6 +23,7 @@ __all__ = [
     "HeadIteration",
     "L2Path",
     "StopReason",
+    "class_balance",
     "fit_softmax",
     "select_l2",
     "softmax_probabilities",
@@ -176,6 +178,7 @@ def fit_softmax(
     seed: int = 0,
     callback: Callable[[HeadIteration], bool | None] | None = None,
     state: Mapping[str, Any] | None = None,
+    start: tuple[ArrayLike, ArrayLike] | None = None,
     cancel: _core.CancelToken | None = None,
 ) -> HeadFit:
     """Fit softmax regression.
@@ -215,6 +218,9 @@ def fit_softmax(
     state : mapping, optional
         The `HeadFit.state` of an earlier fit to the same data with the same options: iterations
         continue from there, and the result is the same, bit for bit, as without the pause.
+    start : pair of arrays, optional
+        Weights and bias to start from, of the shapes in `HeadFit`: the solution for similar data.
+        The optimum does not depend on it, the way there does. Ignored with a state.
     cancel : CancelToken, optional
         Stops the work with `Cancelled` when set, within 50 ms.
 
@@ -277,9 +283,14 @@ def fit_softmax(
         pool=workers,
         cancel=cancel,
     )
-    if state is None:
+    if state is None and start is None:
         solver.start()
-    else:
+    elif state is None and start is not None:
+        solver.start(
+            np.ascontiguousarray(start[0], dtype=np.float32),
+            np.ascontiguousarray(start[1], dtype=np.float64),
+        )
+    elif state is not None:
         solver.set_state(dict(state))
     reason = _iterate(solver, len(y), max_iterations, callback)
     coefficients, bias = solver.solution()
@@ -427,6 +438,60 @@ def _minimum(strengths: list[float], losses: list[float]) -> float:
     return float(strengths[best] * np.exp(step * shift))
 
 
+def _power(spec: object) -> float:
+    if isinstance(spec, str) and spec == "balanced":
+        return 1.0
+    if isinstance(spec, (int, float)) and not isinstance(spec, bool) and np.isfinite(spec):
+        return float(spec)
+    msg = f'class_weight: {spec!r} given; allowed are None, "balanced", a number and a mapping'
+    raise InvalidOption(msg, source="class_weight", code="invalid_argument")
+
+
+def class_balance(
+    spec: Literal["balanced"] | float | Mapping[Any, float] | None,
+    targets: NDArray[np.integer[Any]],
+    classes: Sequence[Any] | NDArray[Any],
+) -> NDArray[np.float64] | None:
+    """Return the weight of each class.
+
+    Parameters
+    ----------
+    spec : None, "balanced", float or mapping
+        ``"balanced"`` gives a class of n_c rows ``n / (n_classes * n_c)``, a float ``p`` that to
+        the power of ``p``; a mapping gives each label its own weight, and 1 to labels that it
+        leaves out.
+    targets : integer ndarray of shape (n,)
+        Class of each row.
+    classes : sequence
+        Label of each class.
+
+    Returns
+    -------
+    float64 ndarray of shape (n_classes,) or None
+        None for no weights. A class without rows has weight 1.
+
+    Raises
+    ------
+    InvalidOption
+        Neither of these, or a label that is not among the classes.
+    """
+    if spec is None:
+        return None
+    if isinstance(spec, Mapping):
+        labels = list(classes)
+        unknown = [label for label in spec if label not in labels]
+        if unknown:
+            msg = f"class_weight: label {unknown[0]!r} is not among the classes {labels}"
+            raise InvalidOption(msg, source="class_weight", code="invalid_argument")
+        return np.array([float(spec.get(label, 1.0)) for label in labels])
+    power = _power(spec)
+    counts = np.bincount(targets, minlength=len(classes)).astype(np.float64)
+    weights = np.ones(len(classes))
+    some = counts > 0
+    weights[some] = (len(targets) / (len(classes) * counts[some])) ** power
+    return weights
+
+
 def softmax_probabilities(
     embeddings: ArrayLike,
     weights: ArrayLike,
@@ -527,7 +592,7 @@ def _row_weights(
             raise InvalidOption(msg, source=name, code="invalid_argument")
         total *= array[targets] if name == "class_weights" else array
     if not total.any():
-        msg = "class_weights, sample_weight: every row has weight 0"
+        msg = "class_weights, sample_weight: every row has zero weight"
         raise InvalidOption(msg, source="sample_weight", code="invalid_argument")
     # A common factor means nothing, but float32 must hold the numbers.
     return np.ascontiguousarray(total / total.max(), dtype=np.float32)

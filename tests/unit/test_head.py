@@ -254,7 +254,7 @@ def test_rows_with_nan_or_infinity_are_named():
         ({"max_iterations": -1}, "max_iterations"),
         ({"class_weights": [1, 2]}, "class_weights"),
         ({"class_weights": [1, 1, 1, 1, -1]}, "class_weights"),
-        ({"sample_weight": np.zeros(400)}, "weight 0"),
+        ({"sample_weight": np.zeros(400)}, "zero weight"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(change, match):
