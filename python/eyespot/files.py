@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from eyespot.errors import ExportError
@@ -19,6 +20,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     ----------
     path : str or path
         The file to make or to replace. A symbolic link stays, and what it points to is replaced.
+        A device or a pipe, such as ``/dev/stdout``, is written to; it cannot be replaced.
     data : bytes
         All of the file.
 
@@ -27,6 +29,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     ExportError
         If the file cannot be written. A file that was there is then as it was.
     """
+    if _is_special(path):
+        _write_through(path, data)
+        return
     target = Path(os.path.realpath(path))
     if target.is_dir():
         message = f"{path}: is a folder; give the name of a file"
@@ -51,6 +56,24 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         _remove(temporary)
         raise
     _sync_folder(target.parent)
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` leads to a device, a pipe or a socket, which a rename would destroy."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also takes text
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _write_through(path: str | os.PathLike[str], data: bytes) -> None:
+    try:
+        with Path(path).open("wb") as file:
+            file.write(data)
+    except OSError as error:
+        message = f"{path}: could not be written ({error.strerror or error})"
+        raise ExportError(message, source=str(path), code="io") from error
 
 
 def _remove(path: Path) -> None:

@@ -76,3 +76,26 @@ def test_a_folder_and_a_missing_folder_are_refused(tmp_path):
         write_atomically(tmp_path, b"x")
     with pytest.raises(ExportError, match="does not exist"):
         write_atomically(tmp_path / "no" / "a", b"x")
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(pipe, b"data")
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_pipe_that_breaks_is_an_error(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(ExportError, match="Broken pipe"):
+            write_atomically(f"/dev/fd/{writer}", b"data")
+    finally:
+        os.close(writer)
