@@ -7,8 +7,10 @@ Everything heavy is imported inside the commands, so that ``--help`` comes at on
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+import os
 import sys
 import warnings
 from contextlib import contextmanager
@@ -166,6 +168,12 @@ def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             raise typer.Exit(1) from None
         except MemoryError as error:
             screen.note(f"out of memory: {error}", kind="error")
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader has had enough: typer ends without a word
+                raise
+            where, reason = error.filename or "standard output", error.strerror or error
+            screen.note(f"{where}: {reason}", kind="error")
             raise typer.Exit(1) from None
 
     return run
@@ -689,6 +697,9 @@ def demo(
 
 def main() -> None:
     """Run the command line."""
+    for name in ("stdout", "stderr"):  # None where the caller closed them
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     try:
         app()
     except KeyboardInterrupt:  # while the command was being found or imported

@@ -398,3 +398,28 @@ def test_a_reader_that_leaves_early_is_no_failure_to_explain(model, tmp_path):
         text = child.stderr.read()
         child.wait(timeout=60)
     assert "Traceback" not in text
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_a_full_disk_behind_standard_output_is_one_line(model):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        command = [sys.executable, "-m", "eyespot", "inspect", str(model), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
+def test_a_reader_that_goes_away_is_no_error(model, photos):
+    running = process("predict", model, photos, "--json", "-q")
+    running.stdout.close()
+    with running.stderr:
+        told = running.stderr.read()
+    assert (running.wait(30), told) == (1, "")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_closed_streams_do_not_stop_the_work(model, photos, closed):
+    command = f"exec '{sys.executable}' -m eyespot predict '{model}' '{photos}' {closed}>&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == (60 if closed == 2 else 0)
