@@ -117,6 +117,12 @@ class ImageClassifier:
     """
 
     def __init__(self, model: bytes, *, source: str = "<bytes>") -> None:
+        if not isinstance(cast("object", model), (bytes, bytearray, memoryview)):
+            message = (
+                f"model is a {type(model).__name__}; allowed: the bytes of a model; "
+                "ImageClassifier.load reads a file"
+            )
+            raise InvalidOption(message, source="model", code="invalid_argument")
         self._model = bytes(model)
         self._runner = _runner(self._model, source)
         self._facts = _facts(self._runner, source)
@@ -628,12 +634,15 @@ def _runner(model: bytes, source: str) -> NetworkRunner:
         raise ModelError(f"{source}: the file is empty", source=source, code="corrupt_model")
     for start, what in _OTHER_FORMATS:
         if model.startswith(start):
-            message = f"{source}: no ONNX model but {what}"
+            message = f"{source}: not an ONNX model but {what}"
             raise ModelError(message, source=source, code="unsupported_model")
     try:
         return NetworkRunner(model, source=source)
     except ModelError as error:
-        message = f"{source}: no ONNX model, or a damaged one ({error})"
+        if error.code == "unsupported_shape":  # sound, but of another shape than ours
+            raise _foreign(source) from error
+        reason = str(error).removeprefix(f"{source}: ")
+        message = f"{source}: not an ONNX model, or a damaged one ({reason})"
         raise ModelError(message, source=source, code="corrupt_model") from error
 
 
@@ -641,11 +650,7 @@ def _facts(runner: NetworkRunner, source: str) -> dict[str, Any]:
     """Return what the model's metadata tell about it."""
     text = runner.metadata.get(METADATA_FACTS)
     if text is None:
-        message = (
-            f"{source}: an ONNX model, but not one that eyespot made, so it has no labels to "
-            "predict; to train on what it sees, use FeatureExtractor.custom (--backbone)"
-        )
-        raise ModelError(message, source=source, code="unsupported_model")
+        raise _foreign(source)
     try:
         facts = json.loads(text)
         schema, maker = facts["schema"], facts["eyespot"]
@@ -691,6 +696,14 @@ def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMet
     )
 
 
+def _foreign(source: str) -> ModelError:
+    message = (
+        f"{source}: an ONNX model, but not one that eyespot made, so it has no labels to "
+        "predict; to train on what it sees, use FeatureExtractor.custom (--backbone)"
+    )
+    return ModelError(message, source=source, code="unsupported_model")
+
+
 def _damaged(source: str, found: str) -> ModelError:
     message = f"{source}: a damaged eyespot model: {found}"
     return ModelError(message, source=source, code="corrupt_model")
@@ -715,8 +728,9 @@ def _solver_text(solver: Mapping[str, Any]) -> str:
     iterations = "1 iteration" if count == 1 else f"{count} iterations"
     if solver["converged"]:
         return f"converged after {iterations}, l2 {solver['l2']:.2g}"
-    reason = solver["stop_reason"]
-    return (
-        f"not converged: {iterations} ({reason}), gradient {solver['gradient_norm']:.2g} of "
-        f"{solver['tolerance']:g}, l2 {solver['l2']:.2g}"
-    )
+    reason, tolerance = solver["stop_reason"], solver["tolerance"]
+    reached = f"gradient {solver['gradient_norm']:.2g} of {tolerance:g}"
+    if solver["gradient_norm"] <= tolerance:  # then it is the loss that has some way to go
+        gap = f"{100 * solver['relative_gap']:.2g} %"
+        reached = f"the loss may yet fall by {gap} (tolerance {10 * tolerance:g} %)"
+    return f"not converged: {iterations} ({reason}), {reached}, l2 {solver['l2']:.2g}"

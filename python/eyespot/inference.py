@@ -86,7 +86,7 @@ class NetworkRunner:
     Raises
     ------
     ModelError
-        If ONNX Runtime refuses the network.
+        If ONNX Runtime refuses the network, or it has not one input and one output.
 
     Notes
     -----
@@ -97,15 +97,25 @@ class NetworkRunner:
         self.source = source
         self.alone = _COUPLING_OPERATORS in model
         self._session = open_session(model, source=source)
-        (self._input,) = self._session.get_inputs()
-        (self._output,) = self._session.get_outputs()
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            message = (
+                f"{source}: a network of {len(inputs)} inputs and {len(outputs)} outputs; "
+                "expected one of each"
+            )
+            raise ModelError(message, source=source, code="unsupported_shape")
+        (self._input,), (self._output,) = inputs, outputs
         first = self._input.shape[0] if self._input.shape else None
         self.batch: int | None = first if isinstance(first, int) else None
 
     @property
     def metadata(self) -> dict[str, str]:
         """The model's metadata entries."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
+        try:
+            return dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            message = f"{self.source}: the metadata are no UTF-8: {error}"
+            raise ModelError(message, source=self.source, code="corrupt_model") from error
 
     @property
     def input_shape(self) -> list[int | str | None]:

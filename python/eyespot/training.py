@@ -435,10 +435,18 @@ def _fit(
 
 def _not_converged(fit: HeadFit) -> str:
     iterations = "1 iteration" if fit.n_iterations == 1 else f"{fit.n_iterations} iterations"
+    if fit.gradient_norm > fit.tolerance:
+        reached = (
+            f"the largest gradient is {fit.gradient_norm:.2g}, the tolerance {fit.tolerance:g}"
+        )
+    else:
+        reached = (
+            f"the loss, {fit.loss:.2g}, may yet fall by {100 * fit.relative_gap:.2g} %, "
+            f"the tolerance is {10 * fit.tolerance:g} %"
+        )
     return (
-        f"training stopped after {iterations} (max_iterations) before it converged: the largest "
-        f"gradient is {fit.gradient_norm:.2g}, the tolerance {fit.tolerance:g}; the model works, "
-        "and more iterations may improve it"
+        f"training stopped after {iterations} (max_iterations) before it converged: {reached}; "
+        "the model works, and more iterations may improve it"
     )
 
 

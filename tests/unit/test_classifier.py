@@ -211,6 +211,18 @@ def test_too_few_iterations_warn_with_the_tolerance_that_was_reached(photos, par
     assert "not converged: 2 iterations (max_iterations)" in model.summary()
 
 
+def test_what_kept_a_training_from_converging_is_what_the_warning_tells(photos, parameters):
+    # Classes far apart: the gradient is soon small, while the loss still falls by a large part.
+    data = DataSource.labeled_directories(photos)
+    hasty = parameters.replace(max_iterations=12, tolerance=0.05, l2=0.0)
+    with pytest.warns(ConvergenceWarning, match=r"loss, .* may yet fall by .* tolerance is 0.5 %"):
+        model = ImageClassifier.train(data, hasty)
+    solver = model.facts["solver"]
+    assert solver["gradient_norm"] <= 0.05
+    assert solver["relative_gap"] > 0.005
+    assert "(max_iterations), the loss may yet fall by" in model.summary()
+
+
 def test_class_weights_reach_the_solver(tmp_path, parameters):
     data = DataSource.labeled_directories(photo_folder(tmp_path, {"red": 24, "blue": 6}))
     bare = parameters.replace(validation=None)
@@ -424,7 +436,7 @@ def test_text_forms_name_the_labels_and_the_accuracy(model):
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"hello, I am text\n", "no ONNX model"),
+        (b"hello, I am text\n", "not an ONNX model"),
         (b"PK\x03\x04" + bytes(100), "zip archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html>", "HTML"),
@@ -455,10 +467,24 @@ def test_a_truncated_model_is_refused(model, tmp_path, keep):
         ImageClassifier.load(path)
 
 
-def test_the_onnx_model_of_another_tool_is_explained(tmp_path):
-    path = Tiny().save(tmp_path / "other.onnx")
+@pytest.mark.parametrize("outputs", [("embedding",), ("embedding", "logits")])
+def test_the_onnx_model_of_another_tool_is_explained(tmp_path, outputs):
+    path = Tiny(outputs=outputs).save(tmp_path / "other.onnx")
     with pytest.raises(ModelError, match=r"not one that eyespot made.*FeatureExtractor\.custom"):
         ImageClassifier.load(path)
+
+
+def test_metadata_of_broken_text_are_a_damaged_model(model, tmp_path):
+    data = model.to_bytes()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(data.replace(b"NominalRange_0_255", b"NominalRange_0_25\xff"))
+    with pytest.raises(ModelError, match=r"model\.onnx: the metadata are no UTF-8"):
+        ImageClassifier.load(path)
+
+
+def test_a_path_where_bytes_are_due_is_explained():
+    with pytest.raises(InvalidOption, match=r"model is a str.*ImageClassifier\.load"):
+        ImageClassifier("model.onnx")
 
 
 def changed(model, change):
