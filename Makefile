@@ -54,8 +54,8 @@ $(STAMPS)/tools: $(STAMPS)/venv pyproject.toml
 	@touch $@
 
 # pillow-simd is compiled here, and not everywhere it can be: Pillow reads the same formats.
-$(STAMPS)/formats: $(STAMPS)/tools
-	@python -c 'import PIL' 2>/dev/null || tools/install_formats.sh
+$(STAMPS)/formats: $(STAMPS)/tools tools/install_formats.sh
+	@tools/install_formats.sh
 	@touch $@
 
 $(STAMPS)/package: $(STAMPS)/formats $(CMAKE_FILES) $(CORE_FILES) $(PACKAGE_FILES) README.md LICENSE

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell without job control, as in CI, starts what runs in the background with SIGINT ignored, and
+# so Python too. The tests of Ctrl-C, here and in child processes, need it as a person has it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Real photos, corpora and backbones lie beside the checkout on the developers' machines; they are
 # never committed. EYESPOT_TEST_DATA points elsewhere.

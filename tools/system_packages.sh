@@ -6,9 +6,9 @@ set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
 APT=(g++ pkg-config python3-venv python3-dev libjpeg62-turbo-dev libspng-dev libwebp-dev
-     libhwy-dev zlib1g-dev doctest-dev ccache)
+     libhwy-dev zlib1g-dev libtiff-dev liblcms2-dev libopenjp2-7-dev doctest-dev ccache)
 APT_NAMES="${APT[*]}"
-DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel zlib-devel doctest-devel ccache"
+DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel zlib-devel libtiff-devel lcms2-devel openjpeg2-devel doctest-devel ccache"
 BREW_NAMES="pkg-config jpeg-turbo libspng webp highway doctest ccache"
 
 INCLUDES=()
@@ -40,6 +40,9 @@ look() {
     pkg-config --exists 'spng >= 0.7' || pkg-config --exists 'libspng >= 0.7' ||
       missing+=("libspng 0.7 or newer")
     pkg-config --exists 'libwebp >= 1.0' 'libwebpdemux >= 1.0' || missing+=("libwebp 1.0 or newer")
+    # pillow-simd builds without them too, but then cannot read most TIFF and JPEG 2000 files.
+    [[ $(uname -sm) != "Linux x86_64" ]] || pkg-config --exists libtiff-4 lcms2 libopenjp2 ||
+      missing+=("libtiff, Little CMS 2 and OpenJPEG, which pillow-simd reads formats with")
   fi
 }
 
