@@ -188,7 +188,9 @@ def test_other_formats_are_read_by_pillow(pillow, tmp_path):
 def test_every_mode_of_a_tiff_becomes_rgb(pillow, mode):
     image = pillow.fromarray(PIXELS)
     image = image.convert(mode) if mode != "LAB" else pillow.new("LAB", (14, 9), (128, 10, 10))
-    read = read_image(saved(image, "TIFF"))
+    # pillow-simd refuses the uncompressed YCbCr files that it writes itself, as truncated.
+    options = {"compression": "tiff_lzw"} if mode == "YCbCr" else {}
+    read = read_image(saved(image, "TIFF", **options))
     assert read.shape == PIXELS.shape
     assert read.dtype == np.uint8
     if mode in ("RGB", "L", "1"):
