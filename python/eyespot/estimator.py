@@ -50,7 +50,7 @@ except ImportError:
 
 
 def _parameters(cls: type) -> list[str]:
-    return [name for name in inspect.signature(cls).parameters]
+    return list(inspect.signature(cls).parameters)
 
 
 class SoftmaxRegression(_Mixin, _Base):  # type: ignore[misc]

@@ -17,8 +17,8 @@ from eyespot.head import class_balance
 estimator_checks = pytest.importorskip("sklearn.utils.estimator_checks")
 
 # Wants predictions equal to 1e-7 after two fits that add up the same sums in another order. The
-# core multiplies in float32 and stops at its tolerance: test_head.py holds it to that. With l2="auto",
-# besides, a repeated row may lie in two folds, which a weighted one cannot.
+# core multiplies in float32 and stops at its tolerance: test_head.py holds it to that. Besides,
+# with l2="auto" a repeated row may lie in two folds, which a weighted one cannot.
 TOO_EXACT = {
     "check_sample_weight_equivalence_on_dense_data": "equal to 1e-7 is beyond float32 products"
 }

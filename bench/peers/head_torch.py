@@ -1,0 +1,44 @@
+"""torch.optim.LBFGS with its strong-Wolfe search, on the features as they are."""
+
+from head_common import HeadPeer
+
+REQUIREMENTS = ("torch==2.13.0", "numpy==2.4.6")
+
+
+class Peer(HeadPeer):
+    tolerances = (1e-4, 1e-5, 1e-6)
+
+    def set_up(self):
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+    def fit(self):
+        import torch
+
+        x, y = torch.from_numpy(self.x), torch.from_numpy(self.y).long()
+        layer = torch.nn.Linear(x.shape[1], self.k)
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+        optimizer = torch.optim.LBFGS(
+            layer.parameters(),
+            max_iter=3000,
+            max_eval=6000,
+            history_size=10,
+            tolerance_grad=self.tolerance,
+            tolerance_change=1e-12,
+            line_search_fn="strong_wolfe",
+        )
+        evaluations = 0
+
+        def closure():
+            nonlocal evaluations
+            evaluations += 1
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(layer(x), y)
+            loss = loss + 0.5 * self.l2 * (layer.weight**2).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return layer.weight.detach().numpy(), layer.bias.detach().numpy(), evaluations
