@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec
 import typer
 
 from eyespot import screen
-from eyespot.errors import Cancelled, DataError, EyespotError, InvalidOption
+from eyespot.errors import Cancelled, DataError, EyespotError, InvalidOption, printable
 from eyespot.options import CropPolicy
 from eyespot.rendering import percent
 
@@ -37,6 +37,8 @@ __all__ = ["main"]
 
 _P = ParamSpec("_P")
 _PACKAGE = Path(__file__).parent
+# Characters in names that would break the lines and fields of the output.
+_ESCAPED = {code: ascii(chr(code))[1:-1] for code in (*range(32), 127)}
 
 app = typer.Typer(
     name="eyespot",
@@ -195,7 +197,7 @@ def _working(*, quiet: bool) -> Iterator[screen.ProgressDisplay]:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(printable(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def _data(path: Path, data_format: DataFormat, path_column: str, label_column: str) -> DataSource:
@@ -460,10 +462,10 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell what each of FILES shows.
+    r"""Tell what each of FILES shows.
 
-    Away from a terminal the fields are parted by tabs. The exit code is 1 if a photo could not be
-    read.
+    Away from a terminal the fields are parted by tabs; a tab or a line end in a name is written as
+    \t or \n there. The exit code is 1 if a photo could not be read.
     """
     from eyespot.classifier import ImageClassifier
 
@@ -505,9 +507,9 @@ def _print_predictions(answers: list[dict[str, Any]]) -> None:
         return
     for answer in answers:
         if "predictions" in answer:
-            fields = [answer["file"]]
+            fields = [answer["file"].translate(_ESCAPED)]
             for choice in answer["predictions"]:
-                fields += [choice["label"], f"{choice['probability']:.6f}"]
+                fields += [choice["label"].translate(_ESCAPED), f"{choice['probability']:.6f}"]
             typer.echo("\t".join(fields))
 
 

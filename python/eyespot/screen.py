@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 from eyespot.progress import Phase, Progress
-from eyespot.rendering import text_table
+from eyespot.rendering import on_one_line, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ _TITLES = {
 
 def note(text: str, *, kind: str = "note") -> None:
     """Write a message to standard error, such as ``note: text``; wrapped on a terminal."""
+    text = on_one_line(text)  # the name of a file may hold line ends, or orders to the terminal
     colour = {"error": "red", "warning": "yellow"}.get(kind, "cyan")
     if sys.stderr.isatty():
         width = shutil.get_terminal_size((80, 24)).columns

@@ -423,3 +423,20 @@ def test_closed_streams_do_not_stop_the_work(model, photos, closed):
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == (60 if closed == 2 else 0)
+
+
+def test_odd_file_names_break_neither_lines_nor_json(model, tmp_path):
+    good, bad = b"a\nb\t\x1b[31mc\xff.png", b"x\ny\x1b\xff.png"
+    for name, data in ((good, png(picture("red", 0))), (bad, b"no image")):
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:  # noqa: PTH123
+            file.write(data)
+    command = [sys.executable, "-m", "eyespot", "predict", str(model), str(tmp_path)]
+    plain = subprocess.run(command, capture_output=True, check=False)
+    assert plain.returncode == 1
+    (line,) = plain.stdout.splitlines()
+    assert line.startswith(os.fsencode(tmp_path) + rb"/a\nb\t\x1b[31mc" + b"\xff.png\tred\t")
+    (line,) = plain.stderr.splitlines()
+    assert line.startswith(b"error: " + os.fsencode(tmp_path) + rb"/x\ny\x1b\udcff.png: ")
+    done = subprocess.run([*command, "--json"], capture_output=True, check=False)
+    names = [os.fsencode(answer["file"]).rsplit(b"/", 1)[1] for answer in json.loads(done.stdout)]
+    assert names == [good, bad]
