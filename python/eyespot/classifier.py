@@ -24,7 +24,7 @@ from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble
 from eyespot.files import write_atomically
 from eyespot.inference import NetworkRunner
 from eyespot.metrics import ClassifierMetrics
-from eyespot.options import ModelParameters, Preprocessing
+from eyespot.options import ModelParameters, Preprocessing, integer
 from eyespot.progress import Phase, ProgressCallback
 
 if TYPE_CHECKING:
@@ -423,9 +423,7 @@ class ImageClassifier:
 
         Labels of equal probability come in the order of `classes`.
         """
-        if not isinstance(cast("object", k), int) or isinstance(k, bool) or k < 1:
-            message = f"k is {k!r}; allowed: an integer from 1 up"
-            raise InvalidOption(message, source="k", code="invalid_argument")
+        k = integer(k, "k", low=1)
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
 
@@ -731,6 +729,5 @@ def _solver_text(solver: Mapping[str, Any]) -> str:
     reason, tolerance = solver["stop_reason"], solver["tolerance"]
     reached = f"gradient {solver['gradient_norm']:.2g} of {tolerance:g}"
     if solver["gradient_norm"] <= tolerance:  # then it is the loss that has some way to go
-        gap = f"{100 * solver['relative_gap']:.2g} %"
-        reached = f"the loss may yet fall by {gap} (tolerance {10 * tolerance:g} %)"
+        reached = f"loss may fall by {100 * solver['relative_gap']:.2g} %"
     return f"not converged: {iterations} ({reason}), {reached}, l2 {solver['l2']:.2g}"

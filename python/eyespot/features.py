@@ -12,13 +12,14 @@ import numpy as np
 
 from eyespot import backbones, network
 from eyespot.errors import AssumptionWarning, InvalidOption, ModelError
+from eyespot.images import image_list
 from eyespot.inference import NetworkRunner
 from eyespot.options import CropPolicy, Preprocessing
 from eyespot.progress import Phase
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     import onnx
     from numpy.typing import NDArray
@@ -255,6 +256,18 @@ class FeatureExtractor:
     def __hash__(self) -> int:
         return hash(self._fingerprint)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = {
+            "name": self._name,
+            "model": self._model,
+            "n_features": self._n_features,
+            "preprocessing": self._preprocessing,
+            "output_name": self._output_name,
+            "file_sha256": self._file_sha256,
+            "assumptions": self._assumptions,
+        }
+        return _restored, (parts, self._runner.source)
+
     def __repr__(self) -> str:
         size = f"{self._preprocessing.width}x{self._preprocessing.height}"
         return f"<FeatureExtractor {self._name}: {size} pixels to {self._n_features} features>"
@@ -281,7 +294,7 @@ class FeatureExtractor:
 
     def extract(
         self,
-        inputs: Sequence[ImageInput],
+        inputs: Iterable[ImageInput],
         *,
         n_threads: int = 0,
         on_error: Literal["skip", "raise"] = "skip",
@@ -292,7 +305,7 @@ class FeatureExtractor:
 
         Parameters
         ----------
-        inputs : sequence of paths, bytes, arrays or PIL images
+        inputs : iterable of paths, bytes, arrays or PIL images
             The images.
         n_threads : int
             Threads to work with; 0 means as many as the process may use.
@@ -322,7 +335,7 @@ class FeatureExtractor:
         number of images.
         """
         rows = self._runner.run_images(
-            inputs,
+            image_list(inputs),
             self._preprocessing,
             self._n_features,
             phase=Phase.EXTRACTING_FEATURES,
@@ -345,6 +358,11 @@ class FeatureExtractor:
         import onnx
 
         return onnx.load_model_from_string(self._model)
+
+
+def _restored(parts: Mapping[str, Any], source: str) -> FeatureExtractor:
+    """Return a pickled extractor: a session of ONNX Runtime is not pickled but opened again."""
+    return FeatureExtractor(**parts, runner=NetworkRunner(parts["model"], source=source))
 
 
 def _invalid(message: str, source: str) -> InvalidOption:

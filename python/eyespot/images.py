@@ -7,11 +7,13 @@ is installed (``pip install "eyespot[formats]"``); it is imported at the first s
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -117,11 +119,29 @@ def core_source(image: ImageInput, index: int = 0) -> CoreSource:
     raise InvalidOption(message, source=f"inputs[{index}]", code="invalid_argument")
 
 
+def image_list(images: Iterable[ImageInput]) -> list[ImageInput]:
+    """Return images as a list of its own; refuse one image where several are due.
+
+    Raises
+    ------
+    InvalidOption
+        If `images` is one image, or nothing that can be iterated.
+    """
+    given = cast("object", images)
+    single = (
+        isinstance(given, (str, bytes, bytearray, memoryview, os.PathLike))
+        or is_pillow(given)
+        or (isinstance(given, np.ndarray) and given.ndim in (2, 3))
+    )
+    if single or not isinstance(given, Iterable):
+        what = "one image" if single else f"a {type(given).__name__}"
+        message = f"inputs is {what}; give a list of images"
+        raise InvalidOption(message, source="inputs", code="invalid_argument")
+    return list(images)
+
+
 def core_sources(images: Sequence[ImageInput]) -> list[CoreSource]:
     """Return `core_source` of each image."""
-    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)) or is_pillow(images):
-        message = "inputs is one image; give a list of images"
-        raise InvalidOption(message, source="inputs", code="invalid_argument")
     return [core_source(image, index) for index, image in enumerate(images)]
 
 
@@ -196,7 +216,10 @@ def decode_with_pillow(
             message = f"{_without_source(refusal)}; Pillow does not know it either"
             raise _bad(source, "unsupported_format", message) from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise _bad(source, "limit_exceeded", str(error)) from error
+            # Pillow's words name a limit of its own, which need not be ours.
+            size = re.search(r"\d+ pixels", str(error))
+            message = f"{size[0] if size else 'the image'} exceeds max_pixels {_core.MAX_PIXELS}"
+            raise _bad(source, "limit_exceeded", message) from error
         except Exception as error:  # third-party decoders raise anything
             raise _broken(source, error) from error
         with opened:

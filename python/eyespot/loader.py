@@ -12,14 +12,15 @@ from eyespot.errors import DecodeError, ImageError, InvalidOption
 from eyespot.images import (
     core_sources,
     decode_with_pillow,
+    image_list,
     pixels_of,
     read_file,
     source_name,
 )
-from eyespot.options import Preprocessing
+from eyespot.options import Preprocessing, integer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -92,7 +93,7 @@ class Loader:
 
     Parameters
     ----------
-    inputs : sequence of path, bytes, ndarray or PIL.Image.Image
+    inputs : iterable of path, bytes, ndarray or PIL.Image.Image
         See `ImageInput`. Buffers must not change while they are being loaded.
     preprocessing : Preprocessing
         Size, crop, layout, type and normalisation. For the dtype ``"float16"`` the batches are
@@ -130,7 +131,7 @@ class Loader:
     --------
     >>> import numpy as np
     >>> from eyespot.loader import Loader
-    >>> from eyespot.options import Preprocessing
+    >>> from eyespot.options import Preprocessing, integer
     >>> grey = np.full((40, 60, 3), 128, np.uint8)
     >>> with Loader([grey] * 5, Preprocessing(width=32, height=32), batch_size=2) as loader:
     ...     [batch.pixels.shape for batch in loader]
@@ -139,7 +140,7 @@ class Loader:
 
     def __init__(
         self,
-        inputs: Sequence[ImageInput],
+        inputs: Iterable[ImageInput],
         preprocessing: Preprocessing | _core.PixelSpec,
         *,
         batch_size: int = 32,
@@ -151,15 +152,15 @@ class Loader:
     ) -> None:
         if on_error not in ("skip", "raise"):
             raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
-        _check_integer("batch_size", batch_size, low=1)
-        _check_integer("prefetch", prefetch, low=0)
+        batch_size = integer(batch_size, "batch_size", low=1)
+        prefetch = integer(prefetch, "prefetch", low=0)
         if pool is not None and n_threads != 0:
             raise _invalid("n_threads", "given together with pool; give one of them")
         if isinstance(preprocessing, Preprocessing):
             preprocessing = preprocessing.core_spec()
-        sources = core_sources(inputs)
+        self._inputs = image_list(inputs)  # the caller may change theirs
+        sources = core_sources(self._inputs)
         self._spec = preprocessing
-        self._inputs = list(inputs)  # the caller may change theirs
         self._batch_size = batch_size
         self._on_error = on_error
         self._core = _core.Loader(
@@ -268,11 +269,6 @@ def _compact(pixels: NDArray[Any], first: int, errors: list[ImageError]) -> Batc
     else:
         indices = np.arange(first, first + count, dtype=np.int64)
     return Batch(pixels=pixels, indices=indices, errors=tuple(errors))
-
-
-def _check_integer(name: str, value: object, *, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise _invalid(name, f"{value!r}; allowed: an integer from {low} up")
 
 
 def _invalid(name: str, message: str) -> InvalidOption:

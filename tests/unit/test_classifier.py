@@ -220,7 +220,7 @@ def test_what_kept_a_training_from_converging_is_what_the_warning_tells(photos, 
     solver = model.facts["solver"]
     assert solver["gradient_norm"] <= 0.05
     assert solver["relative_gap"] > 0.005
-    assert "(max_iterations), the loss may yet fall by" in model.summary()
+    assert "(max_iterations), loss may fall by" in model.summary()
 
 
 def test_class_weights_reach_the_solver(tmp_path, parameters):
@@ -322,6 +322,7 @@ def test_top_k_is_sorted_and_named(model, test_photos):
     assert len(model.predict_top_k(path)) == 3
     assert len(model.predict_top_k(path, 99)) == 3
     assert model.top_k(np.array([0.25, 0.5, 0.25]), 3)[1].label == "blue"
+    assert len(model.predict_top_k(path, np.int64(2))) == 2
     with pytest.raises(InvalidOption, match="k is 0"):
         model.predict_top_k(path, 0)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import _thread
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import pytest
 from eyespot import _core, backbones, network
 from eyespot.errors import AssumptionWarning, Cancelled, DecodeError, InvalidOption, ModelError
 from eyespot.features import FeatureExtractor
-from eyespot.options import CropPolicy, Preprocessing
+from eyespot.options import CropPolicy, ModelParameters, Preprocessing
 from eyespot.progress import Phase
 from onnx_builder import Tiny, tiny
 
@@ -680,3 +682,31 @@ def test_importing_features_imports_nothing_heavy():
     heavy = "{'onnx', 'onnxruntime', 'urllib.request', 'PIL'}"
     code = f"import sys, eyespot.features; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_extractor_is_pickled_and_copied_with_the_parameters_that_hold_it(tmp_path):
+    extractor = FeatureExtractor.custom(tiny(tmp_path / "net.onnx", metadata=WITH_METADATA))
+    parameters = ModelParameters(feature_extractor=extractor)
+    (tmp_path / "net.onnx").unlink()  # all of it travels along
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 30, 3)).astype(np.uint8)
+    expected = extractor.extract([pixels]).embeddings
+    for copied in (pickle.loads(pickle.dumps(parameters)), copy.deepcopy(parameters)):
+        assert copied == parameters
+        assert copied.feature_extractor.name == "net"
+        np.testing.assert_array_equal(
+            copied.feature_extractor.extract([pixels]).embeddings, expected
+        )
+
+
+def test_images_may_come_from_a_generator(tmp_path):
+    extractor = FeatureExtractor.custom(tiny(tmp_path / "net.onnx", metadata=WITH_METADATA))
+    pixels = np.zeros((30, 30, 3), np.uint8)
+    features = extractor.extract(pixels for _ in range(3))
+    assert features.embeddings.shape == (3, extractor.n_features)
+
+
+@pytest.mark.parametrize("what", ["a.png", b"bytes", np.zeros((3, 3, 3), np.uint8), 3, None])
+def test_one_image_is_no_list_of_images(tmp_path, what):
+    extractor = FeatureExtractor.custom(tiny(tmp_path / "net.onnx", metadata=WITH_METADATA))
+    with pytest.raises(InvalidOption, match="give a list of images"):
+        extractor.extract(what)

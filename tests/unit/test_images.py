@@ -277,6 +277,6 @@ def test_the_limits_hold_for_pillow_too(pillow, monkeypatch):
     assert caught.value.code == "limit_exceeded"
     with monkeypatch.context() as patch:
         patch.setattr(pillow, "MAX_IMAGE_PIXELS", 100)  # only a warning in Pillow
-        with pytest.raises(DecodeError) as caught:
+        with pytest.raises(DecodeError, match="126 pixels exceeds max_pixels 89478485") as caught:
             read_image(data)
     assert caught.value.code == "limit_exceeded"

@@ -61,6 +61,17 @@ def test_batches_come_in_the_order_of_the_list(folder):
     assert first == 40
 
 
+def test_the_list_may_be_a_generator_and_the_batch_size_a_numpy_integer(folder):
+    inputs = [*folder[:3], folder[0].with_name("none.png"), bmp_bytes(gradient(9, 9)), folder[4]]
+    loader = Loader((path for path in inputs), PIXELS, batch_size=np.int64(4))
+    assert len(loader) == 2
+    expected, indices = all_pixels(Loader(inputs, PIXELS))
+    got = list(loader)
+    np.testing.assert_array_equal(np.concatenate([batch.pixels for batch in got]), expected)
+    assert [int(i) for batch in got for i in batch.indices] == indices
+    assert [error.index for batch in got for error in batch.errors][:1] == [3]
+
+
 def test_the_layout_and_type_are_those_of_the_preprocessing(folder):
     for dtype, layout in (("float32", "nchw"), ("float32", "nhwc"), ("uint8", "nchw")):
         preprocessing = Preprocessing(width=16, height=12, dtype=dtype, layout=layout)
