@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+import eyespot
 
 # A shell without job control, as in CI, starts what runs in the background with SIGINT ignored, and
 # so Python too. The tests of Ctrl-C, here and in child processes, need it as a person has it.
@@ -29,3 +32,16 @@ def test_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def installed():
+    """Return the distribution that pip installed, or skip: a build in the tree has none."""
+    package = Path(eyespot.__file__).parent
+    try:
+        distribution = metadata.distribution("eyespot")
+    except metadata.PackageNotFoundError:
+        pytest.skip("eyespot is not installed here; `make test` installs it")
+    if Path(str(distribution.locate_file("eyespot"))) != package:
+        pytest.skip(f"the package under test is {package}, not the installed one")
+    return distribution

@@ -49,6 +49,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "_core": 0,
     "errors": 0,
     "options": 1,
+    "paths": 1,
     "progress": 1,
     "files": 1,
     "hashing": 2,

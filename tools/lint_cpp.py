@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.MULTILINE)
-FOLDERS = (ROOT / "cpp", ROOT / "tests" / "cpp", ROOT / "tests" / "fuzz")
+FOLDERS = (ROOT / "cpp", ROOT / "examples", ROOT / "tests" / "cpp", ROOT / "tests" / "fuzz")
 
 
 def sources() -> list[Path]:

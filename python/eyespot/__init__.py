@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.options import CropPolicy, ModelParameters, Preprocessing, Resample, SplitStrategy
+    from eyespot.paths import get_cmake_dir, get_include
     from eyespot.progress import Phase, Progress
     from eyespot.training import TrainingReport
 
@@ -76,6 +77,8 @@ _HOMES: Final[dict[str, str]] = {
     "TrainingReport": "training",
     "__version__": "_core",
     "fit_softmax": "head",
+    "get_cmake_dir": "paths",
+    "get_include": "paths",
     "softmax_probabilities": "head",
 }
 
@@ -118,6 +121,8 @@ __all__ = [
     "TrainingReport",
     "__version__",
     "fit_softmax",
+    "get_cmake_dir",
+    "get_include",
     "softmax_probabilities",
 ]
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -22,28 +21,29 @@ SHIPPED = (
     "eyespot/_core.pyi",
     "eyespot/backbones/eyespot-v0.md",
     "eyespot/backbones/eyespot-v0.onnx",
+    "eyespot/cmake/eyespot-solver-targets-release.cmake",
+    "eyespot/cmake/eyespot-solver-targets.cmake",
+    "eyespot/cmake/eyespot-vision-targets-release.cmake",
+    "eyespot/cmake/eyespot-vision-targets.cmake",
+    "eyespot/cmake/eyespotConfig.cmake",
+    "eyespot/cmake/eyespotConfigVersion.cmake",
+    "eyespot/cmake/eyespotDependencies.cmake",
+    "eyespot/lib/libeyespot_base.a",
+    "eyespot/lib/libeyespot_solver.a",
+    "eyespot/lib/libeyespot_vision.a",
     "eyespot/py.typed",
 )
-
-
-@pytest.fixture
-def installed():
-    """Return the distribution that pip installed, or skip: a build in the tree has none."""
-    try:
-        distribution = metadata.distribution("eyespot")
-    except metadata.PackageNotFoundError:
-        pytest.skip("eyespot is not installed here; `make test` installs it")
-    if Path(str(distribution.locate_file("eyespot"))) != PACKAGE:
-        pytest.skip(f"the package under test is {PACKAGE}, not the installed one")
-    return distribution
+HEADERS = [f"eyespot/include/eyespot/{p.name}" for p in (ROOT / "cpp/include/eyespot").iterdir()]
 
 
 def check_names(names):
     assert set(SHIPPED) <= set(names)
     assert any(re.fullmatch(r"eyespot/_core\.[\w.-]+\.(so|pyd)", name) for name in names)
     assert any(re.fullmatch(r"eyespot-[\w.]+\.dist-info/licenses/LICENSE", n) for n in names)
-    strange = [n for n in names if n.endswith((".cpp", ".hpp", ".txt", ".o", ".a"))]
-    assert [n for n in strange if not n.endswith("entry_points.txt")] == []
+    strange = [n for n in names if n.endswith((".cpp", ".hpp", ".txt", ".o", ".a", ".cmake"))]
+    meant = [*SHIPPED, *HEADERS]
+    assert [n for n in strange if n not in meant and not n.endswith("entry_points.txt")] == []
+    assert set(HEADERS) <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "bench/", "cpp/"))]
 
 
