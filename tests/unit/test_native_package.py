@@ -140,10 +140,12 @@ def test_what_cannot_be_found_is_named_and_the_solver_needs_no_codec(cmake, tmp_
             if(TARGET eyespot::core OR eyespot_vision_FOUND OR NOT TARGET eyespot::solver)
               message(FATAL_ERROR "wrong targets")
             endif()
-            find_package(eyespot 99 CONFIG QUIET COMPONENTS solver)
-            message("version 99: ${eyespot_FOUND}")
             find_package(eyespot CONFIG QUIET COMPONENTS solver audio)
             message("audio: ${eyespot_FOUND} ${eyespot_NOT_FOUND_MESSAGE}")
+            set(package "${eyespot_DIR}")
+            find_package(eyespot 99 CONFIG QUIET COMPONENTS solver)
+            message("version 99: ${eyespot_FOUND}")
+            set(eyespot_DIR "${package}" CACHE PATH "" FORCE)
             find_package(eyespot CONFIG REQUIRED)
         """,
     )
@@ -154,8 +156,10 @@ def test_what_cannot_be_found_is_named_and_the_solver_needs_no_codec(cmake, tmp_
         PKG_CONFIG_PATH="",
     )
     assert "wrong targets" not in output
-    assert "version 99: 0" in output
-    assert "audio: FALSE eyespot has no component 'audio'; it has: solver vision" in output
+    assert re.search("version 99: (0|FALSE)", output)
+    assert re.search(
+        "audio: (0|FALSE) eyespot has no component .audio.; it has: solver vision", output
+    )
     assert "eyespot's component 'vision' cannot be linked" in output
     assert "libjpeg-turbo >= 2.1" in output
     assert "apt-get install" in output
