@@ -81,7 +81,9 @@ class PreprocessScratch {
 /// hardly saves time and costs sharpness), resize while the rows arrive, turn upright, pack. `out`
 /// has pixel_bytes(spec) bytes, aligned for its type, and holds rubbish after an error. A pure
 /// function of bytes and spec; safe from many threads with a scratch each. Throws Error as probe()
-/// and decode_rows() do, and as pixel_bytes() does.
+/// and decode_rows() do, and as pixel_bytes() does. limits.max_bytes bounds the codec's memory and
+/// that of the rows to be resized, each on its own; memory that only `spec.size` determines is not
+/// counted.
 void load_pixels(std::span<const std::uint8_t> bytes, const PixelSpec& spec, void* out,
                  std::string_view source, PreprocessScratch& scratch);
 

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "eyespot/types.hpp"
+
 namespace eyespot::detail {
 
 std::uint32_t BoxReducer::step(double length, std::uint32_t out_size) noexcept {
@@ -15,17 +17,22 @@ std::uint32_t BoxReducer::step(double length, std::uint32_t out_size) noexcept {
   return ratio > kMostRatio ? static_cast<std::uint32_t>(ratio / kLeftRatio) : 1;
 }
 
-void BoxReducer::begin(std::uint32_t width, std::size_t channels, std::uint32_t step_x,
-                       std::uint32_t step_y) {
+std::size_t BoxReducer::plan(std::uint32_t width, std::size_t channels, std::uint32_t step_x,
+                             std::uint32_t step_y) {
   width_ = width;
   channels_ = channels;
   step_x_ = step_x;
   step_y_ = step_y;
+  if (!active()) return 0;
+  cells_ = checked_mul((std::size_t{width} + step_x - 1) / step_x, channels, "resize");
+  return checked_mul(cells_, sizeof(sums_[0]) + sizeof(means_[0]), "resize");
+}
+
+void BoxReducer::begin() {
   rows_ = 0;
   if (!active()) return;
-  const std::size_t cells = (std::size_t{width} + step_x - 1) / step_x;
-  sums_.assign(cells * channels, 0);
-  means_.resize(cells * channels);
+  sums_.assign(cells_, 0);
+  means_.resize(cells_);
 }
 
 void BoxReducer::add(const std::uint8_t* row) {

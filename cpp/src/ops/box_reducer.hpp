@@ -15,7 +15,10 @@ class BoxReducer {
   /// to a ratio of 128.
   [[nodiscard]] static std::uint32_t step(double length, std::uint32_t out_size) noexcept;
 
-  void begin(std::uint32_t width, std::size_t channels, std::uint32_t step_x, std::uint32_t step_y);
+  /// Returns how many bytes begin() is going to hold for rows of `width` pixels.
+  [[nodiscard]] std::size_t plan(std::uint32_t width, std::size_t channels, std::uint32_t step_x,
+                                 std::uint32_t step_y);
+  void begin();
   [[nodiscard]] bool active() const noexcept { return step_x_ > 1 || step_y_ > 1; }
   [[nodiscard]] std::uint32_t step_y() const noexcept { return step_y_; }
 
@@ -30,6 +33,7 @@ class BoxReducer {
   std::uint32_t step_x_ = 1;
   std::uint32_t step_y_ = 1;
   std::uint32_t rows_ = 0;
+  std::size_t cells_ = 0;  ///< samples of a row of averages
   std::vector<std::uint64_t> sums_;
   std::vector<std::uint8_t> means_;
 };

@@ -64,32 +64,41 @@ void check(const PixelSpec& spec) {
 // Receives decoded rows, resizes and converts them, and writes rows of RGB bytes.
 class PixelSink final : public RowSink {
  public:
-  PixelSink(const Plan& plan, Resample resample, const Kernels& kernels,
-            PreprocessScratch::Impl& scratch, MutableImageView out)
-      : plan_(plan), resample_(resample), kernels_(kernels), scratch_(scratch), out_(out) {}
+  PixelSink(const Plan& plan, const PixelSpec& spec, const Kernels& kernels,
+            PreprocessScratch::Impl& scratch, MutableImageView out, std::string_view source)
+      : plan_(plan),
+        spec_(spec),
+        kernels_(kernels),
+        scratch_(scratch),
+        out_(out),
+        source_(source) {}
 
   void begin(const RowStream& stream) override {
     layout_ = stream.layout;
     plane_count_ = stream.plane_count;
     const double shrink = std::ldexp(1.0, -static_cast<int>(stream.scale_log2));
     const std::size_t channels = layout_ == RowLayout::rgb ? kRgb : 1;
+    std::size_t bytes = 0;
     for (std::size_t p = 0; p < plane_count_; ++p) {
       const RowStream::Plane& plane = stream.planes[p];
-      scratch_.resizers[p].begin(
+      const std::size_t needed = scratch_.resizers[p].plan(
           {.in_size = plane.size.width,
            .begin = (plan_.box.x * shrink - stream.delivered.x) * plane.scale_x,
            .length = plan_.box.width * shrink * plane.scale_x,
            .out_size = plan_.target.width,
-           .resample = resample_,
+           .resample = spec_.resample,
            .bits = 0},
           {.in_size = plane.size.height,
            .begin = (plan_.box.y * shrink - stream.delivered.y) * plane.scale_y,
            .length = plan_.box.height * shrink * plane.scale_y,
            .out_size = plan_.target.height,
-           .resample = resample_,
+           .resample = spec_.resample,
            .bits = 0},
           channels, kernels_, scratch_.weights);
+      bytes = checked_add(bytes, needed, "resize");
     }
+    check_bytes(bytes);
+    for (std::size_t p = 0; p < plane_count_; ++p) scratch_.resizers[p].begin();
     if (layout_ != RowLayout::rgb) {
       scratch_.rgb_columns.reserve(kBlockRows * detail::padded(kRgb * plan_.target.width));
     }
@@ -109,6 +118,13 @@ class PixelSink final : public RowSink {
   }
 
  private:
+  void check_bytes(std::size_t needed) const {
+    if (needed <= spec_.limits.max_bytes) return;
+    throw Error(ErrorCode::limit_exceeded, std::string(source_),
+                std::to_string(needed) + " bytes for rows to be resized exceed max_bytes " +
+                    std::to_string(spec_.limits.max_bytes));
+  }
+
   void store(std::size_t b) {
     const std::size_t width = plan_.target.width;
     const std::int16_t* columns = scratch_.resizers[0].block(b);
@@ -128,10 +144,11 @@ class PixelSink final : public RowSink {
   }
 
   const Plan& plan_;
-  Resample resample_;
+  const PixelSpec& spec_;
   const Kernels& kernels_;
   PreprocessScratch::Impl& scratch_;
   MutableImageView out_;
+  std::string_view source_;
   RowLayout layout_ = RowLayout::rgb;
   std::size_t plane_count_ = 0;
   std::size_t stored_ = 0;
@@ -226,7 +243,7 @@ void load_pixels(std::span<const std::uint8_t> bytes, const PixelSpec& spec, voi
   }
 
   Output output(spec, plan, info.orientation, kernels, scratch.impl(), out);
-  PixelSink sink(plan, spec.resample, kernels, scratch.impl(), output.target());
+  PixelSink sink(plan, spec, kernels, scratch.impl(), output.target(), source);
   decode_rows(bytes, info, request, spec.limits, sink, source);
   if (!sink.complete()) {
     throw Error(ErrorCode::corrupt_image, std::string(source), "the image data ends early");
@@ -245,7 +262,7 @@ void preprocess(ImageView image, const PixelSpec& spec, void* out, PreprocessScr
   const Kernels& kernels = detail::kernels();
   const Plan plan = detail::make_plan(image.size, Orientation::top_left, spec.size, spec.crop);
   Output output(spec, plan, Orientation::top_left, kernels, scratch.impl(), out);
-  PixelSink sink(plan, spec.resample, kernels, scratch.impl(), output.target());
+  PixelSink sink(plan, spec, kernels, scratch.impl(), output.target(), "image");
   RowStream stream;
   stream.scaled_size = image.size;
   stream.delivered = {0, 0, image.size.width, image.size.height};

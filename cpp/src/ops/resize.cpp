@@ -43,9 +43,10 @@ void resize(ImageView in, const Box& box, Resample resample, MutableImageView ou
   const detail::Kernels& kernels = detail::kernels();
   detail::WeightCache weights;
   detail::StreamResizer resizer;
-  resizer.begin({in.size.width, box.x, box.width, out.size.width, resample, 0},
-                {in.size.height, box.y, box.height, out.size.height, resample, 0}, in.channels,
-                kernels, weights);
+  (void)resizer.plan({in.size.width, box.x, box.width, out.size.width, resample, 0},
+                     {in.size.height, box.y, box.height, out.size.height, resample, 0}, in.channels,
+                     kernels, weights);
+  resizer.begin();
   std::size_t stored = 0;
   for (std::uint32_t y = resizer.first_row(); y <= resizer.last_row(); ++y) {
     resizer.row(y, in.row(y));

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "eyespot/types.hpp"
+
 namespace eyespot::detail {
 
 namespace {
@@ -39,12 +41,12 @@ AxisSpec reduced(AxisSpec axis, std::uint32_t step) {
 
 }  // namespace
 
-void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels,
-                          WeightCache& cache) {
+std::size_t StreamResizer::plan(AxisSpec x, AxisSpec y, std::size_t channels,
+                                const Kernels& kernels, WeightCache& cache) {
   source_rows_ = y.in_size;
   const std::uint32_t step_x = BoxReducer::step(x.length, x.out_size);
   const std::uint32_t step_y = BoxReducer::step(y.length, y.out_size);
-  reducer_.begin(x.in_size, channels, step_x, step_y);
+  std::size_t bytes = reducer_.plan(x.in_size, channels, step_x, step_y);
   x = reduced(x, step_x);
   y = reduced(y, step_y);
   horizontal_first_ = goes_horizontal_first(x, y);
@@ -59,27 +61,45 @@ void StreamResizer::begin(AxisSpec x, AxisSpec y, std::size_t channels, const Ke
   kernels_ = &kernels;
   channels_ = channels;
 
-  const std::size_t in_width = x.in_size * channels;
-  const std::size_t out_width = x.out_size * channels;
+  constexpr const char* kWhat = "resize";
+  const std::size_t in_width = checked_mul(x.in_size, channels, kWhat);
+  const std::size_t out_width = checked_mul(x.out_size, channels, kWhat);
   sum_width_ = horizontal_first_ ? out_width : in_width;
   sum_stride_ = padded(sum_width_);
+  staged_stride_ = padded(in_width);
+  column_stride_ = padded(std::max(in_width, out_width));
+  block_size_ = checked_mul(kBlockRows, padded(out_width), kWhat);
   // From the first row of the oldest open block to the last open row. (A shrinking triangle: two
   // blocks.)
   const std::size_t open_rows = kBlockRows - 1 + widest_overlap(*y_weights_);
   sum_slots_ = std::bit_ceil(std::max(std::min(open_rows, block_count() * kBlockRows), kBlockRows));
+
+  const auto charge = [&bytes](std::size_t rows, std::size_t stride) {
+    const std::size_t values = checked_mul(rows, stride, kWhat);
+    bytes = checked_add(bytes, checked_mul(values, sizeof(std::int16_t), kWhat), kWhat);
+  };
+  charge(sum_slots_, sum_stride_);
+  charge(kBlockRows, column_stride_);
+  if (horizontal_first_) {
+    charge(kBlockRows, staged_stride_);
+    charge(kBlockRows, sum_stride_);
+  }
+  return bytes;
+}
+
+void StreamResizer::begin() {
+  reducer_.begin();
   sums_.reserve(sum_slots_ * sum_stride_);
   oldest_ = 0;
   started_ = 0;
 
   staged_count_ = 0;
-  staged_stride_ = padded(in_width);
   if (horizontal_first_) {
     staged_.reserve(kBlockRows * staged_stride_);
     narrow_.reserve(kBlockRows * sum_stride_);
   }
-  columns_.reserve(kBlockRows * padded(std::max(in_width, out_width)));
-  block_size_ = kBlockRows * padded(out_width);
-  blocks_.reserve(block_count() * block_size_);
+  columns_.reserve(kBlockRows * column_stride_);
+  blocks_.reserve(checked_mul(block_count(), block_size_, "resize"));
   blocks_done_ = 0;
 }
 

@@ -25,10 +25,15 @@ namespace eyespot::detail {
 /// other one is cheaper.)
 class StreamResizer {
  public:
-  /// Prepares for rows of x.in_size pixels. The weights are computed unless the previous image had
-  /// the same geometry; `bits` of the axes is for this class to set.
-  void begin(AxisSpec x, AxisSpec y, std::size_t channels, const Kernels& kernels,
-             WeightCache& cache);
+  /// Plans for rows of x.in_size pixels, and returns how many bytes begin() is going to hold for
+  /// them; the blocks, whose size the caller has chosen, not counted. The weights are computed
+  /// unless a recent image had the same geometry; `bits` of the axes is for this class to set.
+  /// Throws Error(limit_exceeded) when a size overflows.
+  [[nodiscard]] std::size_t plan(AxisSpec x, AxisSpec y, std::size_t channels,
+                                 const Kernels& kernels, WeightCache& cache);
+
+  /// Takes the memory that plan() has told; rows may follow.
+  void begin();
 
   /// Takes source row `y`; rows come in order, and rows that no target row needs may be left out.
   void row(std::uint32_t y, const std::uint8_t* samples);
@@ -89,6 +94,7 @@ class StreamResizer {
   AlignedBuffer<std::int16_t> narrow_;  ///< the same rows at the target's width
 
   AlignedBuffer<std::int16_t> columns_;
+  std::size_t column_stride_ = 0;
   AlignedBuffer<std::int16_t> blocks_;
   std::size_t block_size_ = 0;
   std::size_t blocks_done_ = 0;
