@@ -149,7 +149,7 @@ class SoftmaxSolver {
     return lbfgs_converged(state_, options_);
   }
 
-  py::tuple solution() const {
+  [[nodiscard]] py::tuple solution() const {
     py::array_t<float> weights({n_classes(), n_features()});
     py::array_t<double> bias(n_classes());
     objective_->solution(state_.x,
@@ -173,7 +173,7 @@ class SoftmaxSolver {
                                                      objective_->raw_gradient().data()));
   }
 
-  py::dict get_state() const {
+  [[nodiscard]] py::dict get_state() const {
     py::dict state;
     state["x"] = to_array(state_.x);
     state["gradient"] = to_array(state_.gradient);

@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "blocks.hpp"
@@ -98,13 +99,13 @@ std::vector<PathPoint> cross_validate(const LabelledRows& data, const FeatureMom
                                       const Poll& poll) {
   std::vector<Fold> folds(options.n_folds);
   for (std::size_t i = 0; i < data.n_rows; ++i) {
-    if (fold[i] < -1 || fold[i] >= static_cast<std::int32_t>(options.n_folds)) {
+    if (fold[i] < -1 || std::cmp_greater_equal(fold[i], options.n_folds)) {
       throw Error(ErrorCode::invalid_argument, "fold[" + std::to_string(i) + "]",
                   std::to_string(fold[i]) + " given; allowed are -1 (never held out) to " +
                       std::to_string(options.n_folds - 1));
     }
     for (std::size_t f = 0; f < options.n_folds; ++f) {
-      auto& rows = static_cast<std::int32_t>(f) == fold[i] ? folds[f].held_out : folds[f].train;
+      auto& rows = std::cmp_equal(f, fold[i]) ? folds[f].held_out : folds[f].train;
       rows.push_back(static_cast<std::uint32_t>(i));
     }
   }

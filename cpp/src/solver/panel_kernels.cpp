@@ -12,6 +12,8 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+// NOLINTBEGIN(misc-use-internal-linkage,modernize-concat-nested-namespaces): each target's
+// namespace is reopened by Highway's macros, and its functions are reached from outside it.
 HWY_BEFORE_NAMESPACE();
 namespace eyespot::solver {
 namespace HWY_NAMESPACE {
@@ -26,7 +28,6 @@ constexpr std::size_t kTileRows = 8;
 #else
 constexpr std::size_t kTileRows = 4;
 #endif
-constexpr std::size_t kPanelVectors = 3;
 // Inner panels per pass: the slice of the right factor that a pass reads stays in L1.
 constexpr std::size_t kInnerPanels = 3;
 
@@ -404,6 +405,7 @@ void dot_tile_impl(const double* a, std::size_t n_a, const double* b, std::size_
 }  // namespace HWY_NAMESPACE
 }  // namespace eyespot::solver
 HWY_AFTER_NAMESPACE();
+// NOLINTEND(misc-use-internal-linkage,modernize-concat-nested-namespaces)
 
 #if HWY_ONCE
 namespace eyespot::solver {

@@ -225,7 +225,7 @@ void Preconditioner::from_weights(std::span<const float> weights, std::span<doub
   const std::size_t d = n_features_;
   std::fill(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(d), 0.0);
   for (std::size_t p = 0; p < d; ++p) {
-    const double w = static_cast<double>(weights[p]);
+    const auto w = static_cast<double>(weights[p]);
     const double* row = factor_.data() + p * d;
     for (std::size_t j = 0; j <= p; ++j) v[j] += w * row[j];
   }

@@ -117,7 +117,7 @@ void SoftmaxObjective::Impl::read_targets(const LabelledRows& data) {
   for (std::size_t i = 0; i < n_rows; ++i) {
     const std::size_t source = features.rows != nullptr ? features.rows[i] : i;
     const std::int32_t target = data.targets[source];
-    if (target < 0 || static_cast<std::size_t>(target) >= n_classes) {
+    if (target < 0 || std::cmp_greater_equal(target, n_classes)) {
       throw Error(
           ErrorCode::invalid_argument, "targets[" + std::to_string(source) + "]",
           std::to_string(target) + " given; allowed are 0 to " + std::to_string(n_classes - 1));
@@ -210,8 +210,8 @@ std::vector<double> SoftmaxObjective::Impl::bias_of(std::span<const double> v) c
 void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
                                        const std::vector<float>& bias, const auto& go) {
   Partial& partial = partials[group];
-  std::fill(partial.gradient.begin(), partial.gradient.end(), 0.0);
-  std::fill(partial.column.begin(), partial.column.end(), 0.0);
+  std::ranges::fill(partial.gradient, 0.0);
+  std::ranges::fill(partial.column, 0.0);
   partial.loss = 0;
   partial.n_correct = 0;
   if (own.rows.rows() == 0) {
@@ -233,7 +233,7 @@ void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
               .inner_begin = 0,
               .inner_end = own.rows.n_panels()},
              own.scores);
-    std::fill(own.column.begin(), own.column.end(), 0.0F);
+    std::ranges::fill(own.column, 0.0F);
     const solver::RowLosses losses = solver::softmax_residuals(
         own.scores, count, targets.data() + first,
         weights.empty() ? nullptr : weights.data() + first, own.column.data());
@@ -278,7 +278,7 @@ Evaluation SoftmaxObjective::evaluate(std::span<const double> v, std::span<doubl
                          }
                        }
                        for (std::size_t j = 0; j < m.n_features; ++j) {
-                         const double weight = static_cast<double>(w[j]);
+                         const auto weight = static_cast<double>(w[j]);
                          out[j] = out[j] * inverse_n + m.l2 * weight;
                          largest[c] = std::max(largest[c], std::abs(out[j]));
                          squares[c] += weight * weight;
@@ -341,7 +341,7 @@ void SoftmaxObjective::solution(std::span<const double> v, std::span<float> weig
                                 std::span<double> bias) const {
   Impl& m = *impl_;
   m.weights_of(v);
-  std::copy(m.current.begin(), m.current.end(), weights.begin());
+  std::ranges::copy(m.current, weights.begin());
   const std::vector<double> centred = m.bias_of(v);
   double mean = 0;
   for (std::size_t c = 0; c < m.n_classes; ++c) {
