@@ -408,6 +408,7 @@ HWY_AFTER_NAMESPACE();
 // NOLINTEND(misc-use-internal-linkage,modernize-concat-nested-namespaces)
 
 #if HWY_ONCE
+// NOLINTBEGIN(misc-const-correctness): the check does not see through the table of pointers
 namespace eyespot::solver {
 
 HWY_EXPORT(vector_lanes);
@@ -463,4 +464,5 @@ void pack_rows(const RowsView& source, std::size_t first, std::size_t count, con
 }
 
 }  // namespace eyespot
+// NOLINTEND(misc-const-correctness)
 #endif  // HWY_ONCE
