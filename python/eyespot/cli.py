@@ -82,10 +82,14 @@ _SOLVER = "Training"
 Photos = Annotated[
     Path,
     typer.Argument(
-        metavar="PHOTOS", help="A folder with one folder of photos per label, or a CSV file."
+        metavar="PHOTOS",
+        help="A folder with one folder of photos per label, or a CSV file.",
+        readable=False,  # to say so is the library's, photo by photo
     ),
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model that 'train' saved.")]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model that 'train' saved.", readable=False)
+]
 Format = Annotated[
     DataFormat,
     typer.Option(
@@ -143,6 +147,8 @@ _SAID_IN_OPTIONS = {
     "DataSource.labeled_files": "--data-format labeled_files",
     "DataSource.from_table": "--data-format table",
     "choose output_name": "choose --output-name",
+    "ratio is": "--validation is",
+    "n_threads is": "--threads is",
 }
 
 
@@ -260,8 +266,12 @@ def _check_writable(path: Path) -> None:
     if path.is_dir():
         message = f"{path} is a folder; give the name of a file, such as {path / 'model.onnx'}"
         raise InvalidOption(message, source=str(path), code="invalid_argument")
-    if not path.absolute().parent.is_dir():
-        message = f"{path}: the folder {path.absolute().parent} does not exist"
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        message = f"{path}: the folder {folder} does not exist"
+        raise InvalidOption(message, source=str(path), code="invalid_argument")
+    if not os.access(folder, os.W_OK | os.X_OK) and (path.is_file() or not path.exists()):
+        message = f"{path}: there is no permission to write to the folder {folder}"
         raise InvalidOption(message, source=str(path), code="invalid_argument")
 
 
@@ -453,7 +463,8 @@ def evaluate(
 def predict(
     model: Model,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES...", help="Photos, or folders of photos.")
+        list[Path],
+        typer.Argument(metavar="FILES...", help="Photos, or folders of photos.", readable=False),
     ],
     top_k: Annotated[
         int, typer.Option(metavar="K", min=1, help="How many labels to show for each photo.")

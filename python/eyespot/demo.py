@@ -81,10 +81,11 @@ def run(
     with tempfile.TemporaryDirectory(prefix="eyespot-demo-") as folder:
         start = time.perf_counter()
         train_data, test_data = _photos(photos, Path(folder))
-        labels = ", ".join(train_data.classes)
+        count = len(train_data.classes)
+        labels = f"{count:,} label{'s' if count > 1 else ''}: {', '.join(train_data.classes)}"
         say(
             f"Photos: {len(train_data):,} to train and {len(test_data):,} to test, "
-            f"{len(train_data.classes)} labels: {labels} ({timed('find photos', start)})"
+            f"{labels} ({timed('find photos', start)})"
         )
 
         start = time.perf_counter()

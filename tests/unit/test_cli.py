@@ -440,3 +440,44 @@ def test_odd_file_names_break_neither_lines_nor_json(model, tmp_path):
     done = subprocess.run([*command, "--json"], capture_output=True, check=False)
     names = [os.fsencode(answer["file"]).rsplit(b"/", 1)[1] for answer in json.loads(done.stdout)]
     assert names == [good, bad]
+
+
+def test_an_output_without_permission_is_refused_at_once(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    result = run("train", photos, "-o", tmp_path / "a.onnx")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "a.onnx: there is no permission to write to the folder" in result.stderr
+
+
+def test_one_file_without_permission_does_not_stop_the_others(model, photos, tmp_path, monkeypatch):
+    # As the system answers a user without the right; root, who may run this test, has it.
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(picture("red", 0)))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    result = run("predict", model, secret, photos / "red" / "red_0000.png")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--validation", "5"], "--validation is 5.0; allowed"),
+        (["--threads", "5000"], "--threads is 5000; allowed"),
+    ],
+)
+def test_a_number_out_of_range_is_named_as_the_option(photos, tmp_path, options, words):
+    result = run("train", photos, "-o", tmp_path / "a.onnx", *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_ctrl_c_during_the_import_is_quiet():
+    code = "import eyespot.__main__ as m\n"
+    code += "import builtins; real = builtins.__import__\n"
+    code += "def press(name, *rest):\n"
+    code += "    if name == 'eyespot.cli': raise KeyboardInterrupt\n"
+    code += "    return real(name, *rest)\n"
+    code += "builtins.__import__ = press; m.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
