@@ -133,6 +133,10 @@ class ImageClassifier:
         except InvalidOption as error:
             raise _damaged(source, str(error)) from error
         self.training_report: TrainingReport | None = None
+        try:
+            self.summary()  # reads every fact that is told later
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(source, f"{METADATA_FACTS} is incomplete: {error!r}") from error
 
     # -- making one ---------------------------------------------------------------------------
 
@@ -390,6 +394,22 @@ class ImageClassifier:
         """Return the probabilities, and what was wrong with each image that could not be read.
 
         Like `predict_proba` with ``on_error="skip"``, but the reasons come with it.
+
+        Parameters
+        ----------
+        images : iterable of paths, bytes, ndarrays or PIL.Images
+            See `predict`.
+        n_threads : int
+            Threads to work with; 0 means as many as the process may use.
+        progress : callable, optional
+            Called from this thread with a `Progress`.
+        cancel : CancelToken, optional
+            Ends the work with `Cancelled`.
+
+        Returns
+        -------
+        Inference
+            A row of probabilities for each image, and the errors.
         """
         return self._run(
             _images(images),
@@ -421,9 +441,31 @@ class ImageClassifier:
     def top_k(self, probabilities: NDArray[np.floating[Any]], k: int = 3) -> list[Prediction]:
         """Return the `k` most probable labels by one row of `predict_proba`.
 
-        Labels of equal probability come in the order of `classes`.
+        Parameters
+        ----------
+        probabilities : float ndarray of shape (n_classes,)
+            One row; an unreadable image's, all NaN, has no order.
+        k : int
+            How many, 1 or more; no more than there are labels come back.
+
+        Returns
+        -------
+        list of Prediction
+            Labels of equal probability come in the order of `classes`.
+
+        Raises
+        ------
+        InvalidOption
+            If `k` is no integer from 1 up, or the row has another length.
         """
         k = integer(k, "k", low=1)
+        probabilities = np.asarray(probabilities)
+        if probabilities.shape != (len(self.classes),):
+            message = (
+                f"probabilities has the shape {probabilities.shape}; "
+                f"allowed: one row of {len(self.classes)} numbers"
+            )
+            raise InvalidOption(message, source="probabilities", code="invalid_argument")
         order = np.argsort(-probabilities, kind="stable")[:k]
         return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
 
@@ -663,6 +705,13 @@ def _facts(runner: NetworkRunner, source: str) -> dict[str, Any]:
         raise ModelError(message, source=source, code="unsupported_model")
     if not (isinstance(facts, dict) and facts.keys() >= _FACTS):
         raise _damaged(source, f"{METADATA_FACTS} is incomplete")
+    classes = facts["classes"]
+    if (
+        not (isinstance(classes, list) and all(isinstance(label, str) for label in classes))
+        or len(set(classes)) != len(classes)
+        or not all(isinstance(facts[name], dict) for name in _FACTS - {"classes"})
+    ):
+        raise _damaged(source, f"{METADATA_FACTS} has entries of the wrong kind")
     return facts
 
 
@@ -686,7 +735,7 @@ def _check_shapes(
 
 
 def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMetrics | None]:
-    training_facts, held_out = facts["metrics"]["training"], facts["metrics"]["validation"]
+    training_facts, held_out = (facts["metrics"].get(side) for side in ("training", "validation"))
     classes = facts["classes"]
     return (
         training.metrics_from_facts(classes, training_facts),

@@ -323,6 +323,9 @@ def test_top_k_is_sorted_and_named(model, test_photos):
     assert len(model.predict_top_k(path, 99)) == 3
     assert model.top_k(np.array([0.25, 0.5, 0.25]), 3)[1].label == "blue"
     assert len(model.predict_top_k(path, np.int64(2))) == 2
+    for row in (np.ones(4) / 4, np.ones((1, 3)) / 3):
+        with pytest.raises(InvalidOption, match="one row of 3 numbers"):
+            model.top_k(row)
     with pytest.raises(InvalidOption, match="k is 0"):
         model.predict_top_k(path, 0)
 
@@ -500,6 +503,31 @@ def changed(model, change):
 def test_a_model_of_a_later_version_asks_for_it(model):
     data = changed(model, lambda facts: facts.update(schema=99, eyespot="9.9.9"))
     with pytest.raises(ModelError, match=r"eyespot 9\.9\.9.*newer"):
+        ImageClassifier(data)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"classes": 3},
+        {"classes": None},
+        {"classes": [1, 2, 3]},
+        {"classes": ["a", "a", "b"]},
+        {"backbone": "mine"},
+        {"backbone": {}},
+        {"images": None},
+        {"images": {}},
+        {"images": {"training": 3, "validation": None, "skipped": 0}},
+        {"parameters": 3},
+        {"solver": {}},
+        {"metrics": None},
+        {"metrics": {}},
+        {"metrics": {"training": 3, "validation": None}},
+    ],
+)
+def test_metadata_of_another_kind_are_a_damaged_model(model, entry):
+    data = changed(model, lambda facts: facts.update(entry))
+    with pytest.raises(ModelError, match="a damaged eyespot model"):
         ImageClassifier(data)
 
 
