@@ -29,9 +29,10 @@ struct Box {
 /// must be composited before. `in` and `out` must not overlap and have the same channel count.
 /// Same bits on every SIMD target; within 1 grey level of Pillow's
 /// `resize(size, resample, box=box)`, because the sums are rounded to 1/64 grey level between the
-/// passes where Pillow rounds to whole ones (2 levels when a side shrinks more than about 100 times,
-/// as thousands of rounded products are then summed, and beyond 128 times a box filter goes first). Safe from many threads. Throws
-/// Error(invalid_argument) for an empty size, another channel count, or a box outside the image.
+/// passes where Pillow rounds to whole ones (2 levels when a side shrinks more than about 100
+/// times, as thousands of rounded products are then summed, and beyond 128 times a box filter goes
+/// first). Safe from many threads. Throws Error(invalid_argument) for an empty size, another
+/// channel count, or a box outside the image.
 void resize(ImageView in, const Box& box, Resample resample, MutableImageView out);
 
 }  // namespace eyespot
