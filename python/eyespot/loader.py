@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 
@@ -158,6 +158,9 @@ class Loader:
             raise _invalid("n_threads", "given together with pool; give one of them")
         if isinstance(preprocessing, Preprocessing):
             preprocessing = preprocessing.core_spec()
+        elif not isinstance(cast("object", preprocessing), _core.PixelSpec):
+            kind = type(preprocessing).__name__
+            raise _invalid("preprocessing", f"a {kind}; allowed: a Preprocessing")
         self._inputs = image_list(inputs)  # the caller may change theirs
         sources = core_sources(self._inputs)
         self._spec = preprocessing

@@ -144,10 +144,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name in ("width", "height"):
-            side = getattr(self, name)
-            if not isinstance(side, int) or isinstance(side, bool) or not 1 <= side <= _MAX_SIDE:
-                message = f"{name} is {side!r}; allowed: an integer from 1 to {_MAX_SIDE}"
-                raise InvalidOption(message, source=name, code="invalid_argument")
+            side = integer(getattr(self, name), name, low=1, high=_MAX_SIDE)
+            object.__setattr__(self, name, side)
         _choice(self.layout, ("nchw", "nhwc"), "layout")
         _choice(self.dtype, ("float32", "float16", "uint8"), "dtype")
         _choice(self.color, ("rgb", "bgr"), "color")

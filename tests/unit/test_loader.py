@@ -72,6 +72,12 @@ def test_the_list_may_be_a_generator_and_the_batch_size_a_numpy_integer(folder):
     assert [error.index for batch in got for error in batch.errors][:1] == [3]
 
 
+@pytest.mark.parametrize("what", [None, "resnet", {"size": 16}])
+def test_what_is_no_preprocessing_is_refused_by_name(folder, what):
+    with pytest.raises(InvalidOption, match=r"preprocessing is a .*; allowed: a Preprocessing"):
+        Loader(folder, what)
+
+
 def test_the_layout_and_type_are_those_of_the_preprocessing(folder):
     for dtype, layout in (("float32", "nchw"), ("float32", "nhwc"), ("uint8", "nchw")):
         preprocessing = Preprocessing(width=16, height=12, dtype=dtype, layout=layout)

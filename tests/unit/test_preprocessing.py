@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from eyespot.errors import InvalidOption
@@ -89,3 +90,9 @@ def test_text_form_is_the_convention_of_the_embedded_backbone():
 def test_text_that_is_not_the_convention_is_refused(text):
     with pytest.raises(InvalidOption):
         Preprocessing.from_json(text)
+
+
+def test_sides_may_be_numpy_integers():
+    spec = Preprocessing(width=np.int64(5), height=np.uint16(7))
+    assert spec == Preprocessing(width=5, height=7)
+    assert type(spec.width) is type(spec.height) is int
