@@ -68,9 +68,9 @@ class ByteBuffer {
 template <typename T>
 [[nodiscard]] pybind11::array_t<T> owning_array(std::vector<pybind11::ssize_t> shape,
                                                 std::unique_ptr<T[]> data) {
-  T* values = data.get();
-  pybind11::capsule owner(values, [](void* pointer) { delete[] static_cast<T*>(pointer); });
-  (void)data.release();  // NOLINT(bugprone-unused-return-value): the capsule owns it now
+  const pybind11::capsule owner(data.get(),
+                                [](void* pointer) { delete[] static_cast<T*>(pointer); });
+  const T* values = data.release();  // the capsule owns it now
   return pybind11::array_t<T>(std::move(shape), values, owner);
 }
 
