@@ -22,7 +22,7 @@ double max_norm(std::span<const double> g) {
 // Rosenbrock's valley in n dimensions: minimum 0 at (1, ..., 1).
 Evaluation valley(std::span<const double> x, std::span<double> g) {
   double f = 0;
-  std::fill(g.begin(), g.end(), 0.0);
+  std::ranges::fill(g, 0.0);
   for (std::size_t i = 0; i + 1 < x.size(); ++i) {
     const double a = x[i + 1] - x[i] * x[i];
     const double b = 1 - x[i];

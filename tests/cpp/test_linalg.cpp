@@ -136,8 +136,8 @@ TEST_CASE("packing subtracts, scales, follows a row list and transposes") {
   pack_rows({.data = m.data(), .cols = 70, .stride = 70, .rows = rows.data()}, 1, 2, offset.data(),
             scale.data(), out);
   for (std::size_t j = 0; j < 70; ++j) {
-    CHECK(at(out, 0, j) == (m[4 * 70 + j] - 0.25F) * 2.0F);
-    CHECK(at(out, 1, j) == (m[1 * 70 + j] - 0.25F) * 3.0F);
+    CHECK(at(out, 0, j) == (m[std::size_t{4} * 70 + j] - 0.25F) * 2.0F);
+    CHECK(at(out, 1, j) == (m[70 + j] - 0.25F) * 3.0F);
   }
   PanelMatrix transposed(70, 10);
   pack_transposed(m, 10, 70, transposed);

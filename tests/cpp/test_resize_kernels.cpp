@@ -87,10 +87,12 @@ TEST_CASE("the accumulators and widen equal the oracle at every width") {
       const std::int16_t w1 = source.weight();
       const Sums start0(n, source);
       const Sums start1(n);
+      // NOLINTBEGIN(performance-unnecessary-copy-initialization): their data() is written to below
       const Sums got0(start0);
       const Sums got1(start1);
       const Sums want0(start0);
       const Sums want1(start1);
+      // NOLINTEND(performance-unnecessary-copy-initialization)
       const bool fresh = n % 2 == 0;
       simd.accumulate2(row.data(), n, w0, got0.data(), w1, got1.data(), fresh);
       scalar_kernels().accumulate(row.data(), n, w0, want0.data(), false);

@@ -84,6 +84,7 @@ void write_webps(const std::filesystem::path& folder) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(misc-const-correctness): the signature that main has
 int main(int argc, const char** argv) {
   if (argc != 2) return EXIT_FAILURE;
   const std::filesystem::path folder(argv[1]);
