@@ -37,6 +37,8 @@ _RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 _RELATIVE_FALLBACK = 0.1
 _PATH_TOLERANCE = 1e-3
 _STATE_VERSION = 1
+# What a decrease is measured against when the loss is smaller: LbfgsOptions::least_value.
+_LEAST_LOSS = 0.01
 
 
 class StopReason(StrEnum):
@@ -131,8 +133,9 @@ class HeadFit:
         over the root-mean-square standard deviation of the features. Scaling all features by one
         number does not change it.
     relative_gap : float
-        Decrease of the loss that the quadratic model still promises, divided by the loss: an
-        estimate of how far above its minimum the loss is.
+        Decrease of the loss that the quadratic model still promises, divided by the loss, or by
+        0.01 nats where the loss is smaller (data that are well separated): an estimate of how far
+        above its minimum the loss is.
     tolerance : float
         What was asked for.
     stop_reason : StopReason
@@ -311,7 +314,7 @@ def fit_softmax(
         loss=solver.loss,
         accuracy=solver.n_correct / len(y),
         gradient_norm=solver.gradient_norm,
-        relative_gap=solver.predicted_decrease / solver.loss if solver.loss > 0 else 0.0,
+        relative_gap=solver.predicted_decrease / max(solver.loss, _LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
         state=final,

@@ -129,6 +129,18 @@ TEST_CASE("poll runs on the calling thread while the workers work, and may stop 
   CHECK(ran.load() < 5000);
 }
 
+TEST_CASE("loops too short to be waited for are polled as well") {
+  ThreadPool pool(2);
+  CancelToken token;
+  token.cancel();
+  std::atomic<int> calls{0};
+  CHECK_THROWS_AS(
+      pool.parallel_for(
+          4, [&](std::size_t, std::size_t) { ++calls; }, [&] { token.throw_if_cancelled(); }),
+      Error);
+  CHECK(calls == 0);
+}
+
 TEST_CASE("loops of several threads take turns on one pool") {
   ThreadPool pool(2);
   std::atomic<int> active{0};

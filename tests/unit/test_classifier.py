@@ -214,7 +214,7 @@ def test_too_few_iterations_warn_with_the_tolerance_that_was_reached(photos, par
 def test_what_kept_a_training_from_converging_is_what_the_warning_tells(photos, parameters):
     # Classes far apart: the gradient is soon small, while the loss still falls by a large part.
     data = DataSource.labeled_directories(photos)
-    hasty = parameters.replace(max_iterations=12, tolerance=0.05, l2=0.0)
+    hasty = parameters.replace(max_iterations=3, tolerance=0.05, l2=0.0)
     with pytest.warns(ConvergenceWarning, match=r"loss, .* may yet fall by .* tolerance is 0.5 %"):
         model = ImageClassifier.train(data, hasty)
     solver = model.facts["solver"]

@@ -34,9 +34,10 @@ using Objective = std::function<Evaluation(std::span<const double> x, std::span<
 struct LbfgsOptions {
   std::size_t memory = 10;           ///< pairs of steps kept
   double gradient_tolerance = 1e-4;  ///< converged needs gradient_norm <= this, and
-  double decrease_tolerance = 1e-5;  ///< predicted_decrease <= this * |value|
-  double noise = 1e-7;               ///< relative rounding error to expect in the value
-  std::size_t max_trials = 20;       ///< evaluations in one line search
+  double decrease_tolerance = 1e-5;  ///< predicted_decrease <= this * max(|value|, least_value)
+  double least_value = 0.01;    ///< in nats for a log-loss: below it, nobody asks for more digits
+  double noise = 1e-7;          ///< relative rounding error to expect in the value
+  std::size_t max_trials = 20;  ///< evaluations in one line search
 };
 
 /// Everything the method knows between two iterations, as plain arrays and numbers: writing it out

@@ -32,7 +32,8 @@ class CancelToken {
   std::shared_ptr<std::atomic<bool>> flag_;
 };
 
-/// Called by the waiting thread (never by a worker) at least every kPollInterval; it may throw, and
+/// Called by the waiting thread (never by a worker) before a loop and then at least every
+/// kPollInterval; it may throw, and
 /// then the work stops, the workers are joined and the exception travels on.
 using Poll = std::function<void()>;
 inline constexpr std::chrono::milliseconds kPollInterval{20};

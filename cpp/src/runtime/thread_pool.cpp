@@ -229,6 +229,8 @@ void ThreadPool::parallel_for(std::size_t count,
     throw Error(ErrorCode::invalid_argument, "parallel_for",
                 "called from a worker of the same pool, which would wait for itself");
   }
+  // Loops shorter than the interval, one after the other, must not put polling off for ever.
+  if (poll) poll();
   if (count == 0) return;
 
   // One loop at a time: the others queue up here, polling as well.

@@ -215,7 +215,8 @@ namespace {
 bool within_tolerance(LbfgsState& state, const LbfgsOptions& options, std::span<const double> d) {
   state.predicted_decrease = -0.5 * dot(std::span<const double>(state.gradient), d);
   return state.gradient_norm <= options.gradient_tolerance &&
-         state.predicted_decrease <= options.decrease_tolerance * std::abs(state.value);
+         state.predicted_decrease <=
+             options.decrease_tolerance * std::max(std::abs(state.value), options.least_value);
 }
 
 }  // namespace
