@@ -139,7 +139,10 @@ def measure(
 ) -> dict[str, Any]:
     """Return the measurements of one case at one thread count."""
     peers = [p for p in peers if case.peers is None or p in case.peers]
-    start = lambda peer: Child(suite_name, peer, case, threads, pin)  # noqa: E731
+
+    def start(peer: str) -> Child:
+        return Child(suite_name, peer, case, threads, pin)
+
     runs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
     versions: dict[str, dict[str, str]] = {}
     outputs: dict[str, dict[str, np.ndarray]] = {}

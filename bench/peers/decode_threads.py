@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-class Decoder:
+class Decoder(ABC):
     """A peer, but for ``decode``: bytes -> (size, size, 3) array of uint8."""
 
     def __init__(self, options):
@@ -17,8 +18,9 @@ class Decoder:
         self.pool = ThreadPoolExecutor(options["threads"])
         self.versions = {}
 
+    @abstractmethod
     def decode(self, data):
-        raise NotImplementedError
+        """Return the pixels of one photo."""
 
     def run(self):
         for _ in self.pool.map(self.decode, self.photos * self.repeats):

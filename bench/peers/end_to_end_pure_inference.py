@@ -41,7 +41,10 @@ class Peer:
         """Return the seconds for `count` images, with `inside` threads in each call."""
         session = self.session(inside)
         start = time.perf_counter()
-        call = lambda n: session.run(["embedding"], {"input": self.pixels[:n]})  # noqa: E731
+
+        def call(n):
+            return session.run(["embedding"], {"input": self.pixels[:n]})
+
         sizes = [batch] * (count // batch) + ([count % batch] if count % batch else [])
         with ThreadPoolExecutor(self.threads // inside) as pool:
             list(pool.map(call, sizes))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from end_to_end_pillow_simd import BUILD_ENVIRONMENT, REQUIREMENTS  # noqa: F401 - one environment
+import end_to_end_pillow_simd
+
+# One environment for both.
+BUILD_ENVIRONMENT = end_to_end_pillow_simd.BUILD_ENVIRONMENT
+REQUIREMENTS = end_to_end_pillow_simd.REQUIREMENTS
 
 
 def Peer(options):

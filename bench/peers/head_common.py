@@ -1,7 +1,11 @@
 """What the peers of the head suite share: the data, the sweep over tolerances, the measure."""
 
+from __future__ import annotations
 
-class HeadPeer:
+from abc import ABC, abstractmethod
+
+
+class HeadPeer(ABC):
     tolerances = ()
 
     def __init__(self, options):
@@ -22,10 +26,11 @@ class HeadPeer:
 
     def set_up(self):
         """Prepare what is not part of a fit."""
+        return
 
+    @abstractmethod
     def fit(self):
         """Return weights, bias and the number of evaluations, or of iterations."""
-        raise NotImplementedError
 
     def run(self):
         self.weights, self.bias, self.evaluations = self.fit()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 
 
-class Threaded:
+class Threaded(ABC):
     """Runs `rows(part)` for parts of the inputs on as many threads as asked for."""
 
     def __init__(self, options, *, callers, batch):
@@ -20,8 +21,9 @@ class Threaded:
         self.inputs = random.standard_normal(shape, dtype=np.float32)
         self.results = [None] * -(-len(self.inputs) // batch)
 
+    @abstractmethod
     def rows(self, part):
-        raise NotImplementedError
+        """Return the embeddings of one part of the inputs."""
 
     def work(self, first):
         for i in range(first, len(self.results), self.callers):

@@ -6,7 +6,9 @@ the peers of end_to_end, which differ in how they decode. Runs in the peers' env
 
 from __future__ import annotations
 
+import importlib
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,16 +61,17 @@ def session(path, threads):
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-class Pipeline:
+class Pipeline(ABC):
     """A peer, but for ``decode``: path -> image of PIL's at the network's size."""
 
     def __init__(self, options):
         self.options = options
         self.versions = {"onnxruntime": onnxruntime.__version__}
-        import sklearn.linear_model  # noqa: F401 - imports are not timed, for any peer
+        importlib.import_module("sklearn.linear_model")  # imports are not timed, for any peer
 
+    @abstractmethod
     def decode(self, path):
-        raise NotImplementedError
+        """Return the image of one file."""
 
     def load(self, path):
         return packed(self.decode(path))
