@@ -71,13 +71,14 @@ PYTHON_LEVELS: dict[str, int] = {
     "training": 6,
     "export": 6,
     "report": 6,
-    "classifier": 7,
-    "samples": 7,
+    "model_file": 7,
     "screen": 7,
-    "demo": 8,
-    "cli": 9,
-    "__main__": 10,
-    "__init__": 10,
+    "classifier": 8,
+    "samples": 8,
+    "demo": 9,
+    "cli": 10,
+    "__main__": 11,
+    "__init__": 11,
 }
 
 

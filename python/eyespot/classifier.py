@@ -13,18 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast, overload
 
 import numpy as np
 
 from eyespot import training
 from eyespot.data import DataSource
-from eyespot.errors import DataError, ImageError, InvalidOption, ModelError
-from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble
+from eyespot.errors import DataError, ImageError, InvalidOption
+from eyespot.export.onnx import METADATA_FACTS, assemble
 from eyespot.files import write_atomically
-from eyespot.inference import NetworkRunner
 from eyespot.metrics import ClassifierMetrics
-from eyespot.options import ModelParameters, Preprocessing, integer
+from eyespot.model_file import SCHEMA, damaged, describe, open_model, read_model, sentence
+from eyespot.options import ModelParameters, integer
 from eyespot.progress import Phase, ProgressCallback
 
 if TYPE_CHECKING:
@@ -32,23 +32,10 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
     from eyespot.images import ImageInput
+    from eyespot.options import Preprocessing
     from eyespot.training import TrainingReport
 
 __all__ = ["ImageClassifier", "Inference", "Prediction"]
-
-_SCHEMA: Final = 1
-_FACTS: Final = {"backbone", "classes", "images", "metrics", "parameters", "solver"}
-# How files that are often mistaken for an ONNX model begin.
-_OTHER_FORMATS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"PK\x03\x04", "a zip archive (PyTorch, Keras and zipped Core ML models look like this)"),
-    (b"\x89HDF", "an HDF5 file, as Keras writes them"),
-    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with 'git lfs pull'"),
-    (b"\x80\x02", "a Python pickle"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"<", "an HTML or XML page, as a failed download leaves it"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"\x89PNG", "a PNG image"),
-)
 
 
 class Prediction(NamedTuple):
@@ -123,20 +110,16 @@ class ImageClassifier:
                 "ImageClassifier.load reads a file"
             )
             raise InvalidOption(message, source="model", code="invalid_argument")
-        self._model = bytes(model)
-        self._runner = _runner(self._model, source)
-        self._facts = _facts(self._runner, source)
-        self._preprocessing = _preprocessing(self._runner, source)
-        _check_shapes(self._runner, self._preprocessing, self._facts, source)
+        self._opened = open_model(bytes(model), source)
         try:
-            self._training_metrics, self._validation_metrics = _metrics(self._facts)
+            self._training_metrics, self._validation_metrics = _metrics(self._opened.facts)
         except InvalidOption as error:
-            raise _damaged(source, str(error)) from error
+            raise damaged(source, str(error)) from error
         self.training_report: TrainingReport | None = None
         try:
             self.summary()  # reads every fact that is told later
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _damaged(source, f"{METADATA_FACTS} is incomplete: {error!r}") from error
+            raise damaged(source, f"{METADATA_FACTS} is incomplete: {error!r}") from error
 
     # -- making one ---------------------------------------------------------------------------
 
@@ -202,7 +185,7 @@ class ImageClassifier:
         trained = training.train(data, parameters, progress=progress, cancel=cancel)
         extractor = trained.extractor
         facts = {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "eyespot": _core.__version__,
             "simd": _core.simd_target(),
             "classes": list(trained.classes),
@@ -240,15 +223,7 @@ class ImageClassifier:
             If the file is missing, unreadable, no ONNX model, or not one that eyespot made.
         """
         source = os.fspath(path)
-        try:
-            model = Path(source).read_bytes()
-        except IsADirectoryError:
-            message = f"{source}: is a folder; an eyespot model is one .onnx file"
-            raise ModelError(message, source=source, code="io") from None
-        except OSError as error:
-            message = f"{source}: {error.strerror or error}"
-            raise ModelError(message, source=source, code="io") from error
-        return cls(model, source=source)
+        return cls(read_model(source), source=source)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model as one ONNX file, which any ONNX Runtime can run.
@@ -275,7 +250,7 @@ class ImageClassifier:
                 f"{target}: save writes ONNX files; name it {target.with_suffix('.onnx').name}"
             )
             raise InvalidOption(message, source=str(target), code="invalid_argument")
-        write_atomically(target, self._model)
+        write_atomically(target, self._opened.data)
         return target
 
     # -- asking it ----------------------------------------------------------------------------
@@ -544,9 +519,9 @@ class ImageClassifier:
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> Inference:
-        rows = self._runner.run_images(
+        rows = self._opened.runner.run_images(
             images,
-            self._preprocessing,
+            self._opened.preprocessing,
             len(self.classes),
             phase=phase,
             n_threads=n_threads,
@@ -563,17 +538,17 @@ class ImageClassifier:
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels, sorted; the order of the columns of every probability array."""
-        return tuple(self._facts["classes"])
+        return tuple(self._opened.facts["classes"])
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What the model's input takes: uint8 RGB pixels, NHWC, of this size, crop and filter."""
-        return self._preprocessing
+        return self._opened.preprocessing
 
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters of the training, as plain values."""
-        return MappingProxyType(self._facts["parameters"])
+        return MappingProxyType(self._opened.facts["parameters"])
 
     @property
     def training_metrics(self) -> ClassifierMetrics:
@@ -588,45 +563,26 @@ class ImageClassifier:
     @property
     def facts(self) -> Mapping[str, Any]:
         """All that the model's file tells about it, as plain values: what `to_json` writes."""
-        return MappingProxyType(self._facts)
+        return MappingProxyType(self._opened.facts)
 
     def to_json(self) -> str:
         """Return classes, backbone, parameters, solver, counts and metrics as a JSON object."""
-        return json.dumps(self._facts, indent=2, ensure_ascii=False)
+        return json.dumps(self._opened.facts, indent=2, ensure_ascii=False)
 
     def to_bytes(self) -> bytes:
         """Return the ONNX model, as `save` writes it."""
-        return self._model
+        return self._opened.data
 
     def summary(self) -> str:
         """Return a few lines of text: what the model tells apart, and how it was made."""
-        facts, spec = self._facts, self.preprocessing
-        backbone, solver, images = facts["backbone"], facts["solver"], facts["images"]
-        size = f"{spec.width} x {spec.height} px"
-        rows = [
-            ("labels", _sentence(self.classes)),
-            ("backbone", f"{backbone['name']}, {backbone['n_features']:,} features"),
-            ("input", f"{size}, {spec.crop}, {spec.resample}"),
-            ("training", _side_text(images["training"], facts["metrics"]["training"])),
-            ("validation", _side_text(images["validation"], facts["metrics"]["validation"])),
-            ("solver", _solver_text(solver)),
-        ]
-        if images["skipped"]:
-            rows.append(("skipped", f"{images['skipped']:,} unreadable images"))
-        rows += [("assumed", text) for text in backbone["assumptions"]]
-        rows.append(
-            ("file", f"{len(self._model) / 1e6:.1f} MB of ONNX, eyespot {facts['eyespot']}")
-        )
-        width = max(len(name) for name, _ in rows)
-        title = f"Image classifier with {len(self.classes):,} labels"
-        return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+        return describe(self._opened)
 
     def __repr__(self) -> str:
-        validation = self._facts["metrics"]["validation"]
+        validation = self._opened.facts["metrics"]["validation"]
         shown = "none" if validation is None else f"{validation['accuracy']:.3f}"
         return (
-            f"ImageClassifier({_sentence(self.classes)}; "
-            f"backbone {self._facts['backbone']['name']}; validation accuracy {shown})"
+            f"ImageClassifier({sentence(self.classes)}; "
+            f"backbone {self._opened.facts['backbone']['name']}; validation accuracy {shown})"
         )
 
     def __str__(self) -> str:
@@ -644,7 +600,7 @@ class ImageClassifier:
         return f"<table><caption>{escape(title)}</caption>{rows}</table>"
 
     def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
-        return type(self), (self._model,)
+        return type(self), (self._opened.data,)
 
 
 def _data(data: object) -> DataSource:
@@ -669,71 +625,6 @@ def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:
     return list(images)
 
 
-def _runner(model: bytes, source: str) -> NetworkRunner:
-    if not model:
-        raise ModelError(f"{source}: the file is empty", source=source, code="corrupt_model")
-    for start, what in _OTHER_FORMATS:
-        if model.startswith(start):
-            message = f"{source}: not an ONNX model but {what}"
-            raise ModelError(message, source=source, code="unsupported_model")
-    try:
-        return NetworkRunner(model, source=source)
-    except ModelError as error:
-        if error.code == "unsupported_shape":  # sound, but of another shape than ours
-            raise _foreign(source) from error
-        reason = str(error).removeprefix(f"{source}: ")
-        message = f"{source}: not an ONNX model, or a damaged one ({reason})"
-        raise ModelError(message, source=source, code="corrupt_model") from error
-
-
-def _facts(runner: NetworkRunner, source: str) -> dict[str, Any]:
-    """Return what the model's metadata tell about it."""
-    text = runner.metadata.get(METADATA_FACTS)
-    if text is None:
-        raise _foreign(source)
-    try:
-        facts = json.loads(text)
-        schema, maker = facts["schema"], facts["eyespot"]
-        current = int(schema) == _SCHEMA
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(source, f"{METADATA_FACTS} cannot be read: {error!r}") from error
-    if not current:
-        message = (
-            f"{source}: made by eyespot {maker} in a newer form ({schema}) than this version "
-            f"reads ({_SCHEMA}); upgrade eyespot"
-        )
-        raise ModelError(message, source=source, code="unsupported_model")
-    if not (isinstance(facts, dict) and facts.keys() >= _FACTS):
-        raise _damaged(source, f"{METADATA_FACTS} is incomplete")
-    classes = facts["classes"]
-    if (
-        not (isinstance(classes, list) and all(isinstance(label, str) for label in classes))
-        or len(set(classes)) != len(classes)
-        or not all(isinstance(facts[name], dict) for name in _FACTS - {"classes"})
-    ):
-        raise _damaged(source, f"{METADATA_FACTS} has entries of the wrong kind")
-    return facts
-
-
-def _preprocessing(runner: NetworkRunner, source: str) -> Preprocessing:
-    try:
-        return Preprocessing.from_json(runner.metadata[METADATA_PREPROCESSING])
-    except (KeyError, InvalidOption) as error:
-        raise _damaged(source, f"{METADATA_PREPROCESSING} cannot be read: {error!r}") from error
-
-
-def _check_shapes(
-    runner: NetworkRunner, preprocessing: Preprocessing, facts: Mapping[str, Any], source: str
-) -> None:
-    """Refuse a graph that does not take and give what the metadata say."""
-    expected = [preprocessing.height, preprocessing.width, 3]
-    if runner.input_shape[1:] != expected or preprocessing.dtype != "uint8":
-        raise _damaged(source, f"its input is {runner.input_shape}, expected [N, *{expected}]")
-    if runner.output_shape[1:] != [len(facts["classes"])]:
-        found = f"its output is {runner.output_shape} for {len(facts['classes'])} labels"
-        raise _damaged(source, found)
-
-
 def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMetrics | None]:
     training_facts, held_out = (facts["metrics"].get(side) for side in ("training", "validation"))
     classes = facts["classes"]
@@ -741,42 +632,3 @@ def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMet
         training.metrics_from_facts(classes, training_facts),
         None if held_out is None else training.metrics_from_facts(classes, held_out),
     )
-
-
-def _foreign(source: str) -> ModelError:
-    message = (
-        f"{source}: an ONNX model, but not one that eyespot made, so it has no labels to "
-        "predict; to train on what it sees, use FeatureExtractor.custom (--backbone)"
-    )
-    return ModelError(message, source=source, code="unsupported_model")
-
-
-def _damaged(source: str, found: str) -> ModelError:
-    message = f"{source}: a damaged eyespot model: {found}"
-    return ModelError(message, source=source, code="corrupt_model")
-
-
-def _sentence(labels: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(labels[:most])
-    return f"{shown} and {len(labels) - most:,} more" if len(labels) > most else shown
-
-
-def _side_text(counts: Mapping[str, int] | None, metrics: Mapping[str, Any] | None) -> str:
-    if counts is None or metrics is None:
-        return "none"
-    parts = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
-    more = f" and {len(counts) - 8:,} more labels" if len(counts) > 8 else ""
-    total = sum(counts.values())
-    return f"{total:,} images ({parts}{more}), accuracy {100 * metrics['accuracy']:.1f} %"
-
-
-def _solver_text(solver: Mapping[str, Any]) -> str:
-    count = solver["iterations"]
-    iterations = "1 iteration" if count == 1 else f"{count} iterations"
-    if solver["converged"]:
-        return f"converged after {iterations}, l2 {solver['l2']:.2g}"
-    reason, tolerance = solver["stop_reason"], solver["tolerance"]
-    reached = f"gradient {solver['gradient_norm']:.2g} of {tolerance:g}"
-    if solver["gradient_norm"] <= tolerance:  # then it is the loss that has some way to go
-        reached = f"loss may fall by {100 * solver['relative_gap']:.2g} %"
-    return f"not converged: {iterations} ({reason}), {reached}, l2 {solver['l2']:.2g}"

@@ -1,0 +1,200 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from eyespot import screen
+from eyespot.cli.runner import working
+from eyespot.errors import DataError, InvalidOption
+from eyespot.options import CropPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eyespot.data import DataSource
+    from eyespot.features import FeatureExtractor
+    from eyespot.options import SplitStrategy
+
+
+class DataFormat(StrEnum):
+    """How a command finds the label of each photo."""
+
+    AUTO = "auto"
+    LABELED_DIRECTORIES = "labeled_directories"
+    LABELED_FILES = "labeled_files"
+    TABLE = "table"
+
+
+class OnError(StrEnum):
+    """What an unreadable photo does."""
+
+    SKIP = "skip"
+    RAISE = "raise"
+
+
+class ClassWeights(StrEnum):
+    """How the classes weigh in the loss."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+
+
+DATA_PANEL = "Data"
+NETWORK_PANEL = "Backbone"
+SOLVER_PANEL = "Training"
+
+Photos = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PHOTOS",
+        help="A folder with one folder of photos per label, or a CSV file.",
+        readable=False,  # to say so is the library's, photo by photo
+    ),
+]
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model that 'train' saved.", readable=False)
+]
+Format = Annotated[
+    DataFormat,
+    typer.Option(
+        metavar="FORMAT",
+        help="Where labels come from: labeled_directories, labeled_files (label.1.jpg), table; "
+        "auto takes a .csv file as a table and all else as folders.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+PathColumn = Annotated[
+    str, typer.Option(metavar="NAME", help="A table's column of paths.", rich_help_panel=DATA_PANEL)
+]
+LabelColumn = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="A table's column of labels.", rich_help_panel=DATA_PANEL),
+]
+Errors = Annotated[
+    OnError,
+    typer.Option(
+        metavar="skip|raise", help="What an unreadable photo does.", rich_help_panel=DATA_PANEL
+    ),
+]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="The network that sees: 'default' is built in, a known name is downloaded once, "
+        "and any ONNX image network can be a FILE.",
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+OutputName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Which output of FILE to use.", rich_help_panel=NETWORK_PANEL
+    ),
+]
+Crop = Annotated[
+    CropPolicy | None,
+    typer.Option(
+        metavar="POLICY",
+        help="How a photo is brought to the network's shape: center_crop, fit or stretch; "
+        "the network's own way unless given.",
+        show_default=False,
+        rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Threads = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Threads; 0 takes all that are free to use.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def data_source(
+    path: Path, data_format: DataFormat, path_column: str, label_column: str
+) -> DataSource:
+    """Return the labelled images of a folder or a table."""
+    from eyespot.data import DataSource
+
+    if data_format == DataFormat.AUTO and path.suffix.lower() in (".csv", ".tsv"):
+        data_format = DataFormat.TABLE
+    if data_format == DataFormat.TABLE:
+        return DataSource.from_table(path, path_column=path_column, label_column=label_column)
+    if data_format == DataFormat.LABELED_FILES:
+        return DataSource.labeled_files(path)
+    return DataSource.labeled_directories(path)
+
+
+def extractor(backbone: str, output_name: str | None) -> FeatureExtractor:
+    """Return the extractor that ``--backbone`` names."""
+    from eyespot.features import FeatureExtractor
+
+    if backbone.lower().endswith(".onnx") or Path(backbone).is_file():
+        with working(quiet=True):  # tells what it had to assume
+            return FeatureExtractor.custom(backbone, output_name=output_name)
+    if output_name is not None:
+        message = "--output-name goes with --backbone FILE.onnx"
+        raise InvalidOption(message, source="--output-name", code="invalid_argument")
+    return FeatureExtractor.default() if backbone == "default" else FeatureExtractor.named(backbone)
+
+
+def validation(
+    text: str, seed: int, read: Callable[[Path], DataSource]
+) -> SplitStrategy | DataSource | None:
+    """Return what ``--validation`` stands for; `read` makes a source of a folder."""
+    from eyespot.options import SplitStrategy
+
+    if text == "automatic":
+        return SplitStrategy.automatic(seed)
+    if text == "none":
+        return None
+    try:
+        ratio = float(text)
+    except ValueError:
+        if Path(text).exists():
+            return read(Path(text))
+        message = (
+            f"--validation is {text!r}; allowed: automatic, none, a share such as 0.2, or a folder"
+        )
+        raise InvalidOption(message, source="--validation", code="invalid_argument") from None
+    return SplitStrategy.fixed(ratio, seed)
+
+
+def l2(text: str) -> float | Literal["auto"]:
+    """Return what ``--l2`` stands for."""
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        message = f"--l2 is {text!r}; allowed: auto, or a number from 0 up"
+        raise InvalidOption(message, source="--l2", code="invalid_argument") from None
+
+
+def expanded(files: list[Path]) -> list[Path]:
+    """Return the photos that `files` name, those inside of folders included."""
+    from eyespot.listing import list_images
+
+    paths: list[Path] = []
+    for path in files:
+        if path.is_dir():
+            inside = list_images(path)
+            if not inside:
+                screen.note(f"{path} holds no image", kind="warning")
+            paths += inside
+        else:
+            paths.append(path)
+    if not paths:
+        message = "there is no image to predict"
+        raise DataError(message, source=str(files[0]), code="no_images")
+    return paths
+
+
+def is_flat(folder: Path) -> bool:
+    """Whether `folder` is a folder without sub-folders, so that its photos have no labels."""
+    return folder.is_dir() and not any(
+        entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith(".")
+    )

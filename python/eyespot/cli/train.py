@@ -1,0 +1,159 @@
+"""``eyespot train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eyespot import screen
+from eyespot.cli import options
+from eyespot.cli.runner import check_writable, count, print_json, working
+from eyespot.rendering import percent
+
+if TYPE_CHECKING:
+    from eyespot.classifier import ImageClassifier
+    from eyespot.data import DataSource
+
+__all__ = ["train"]
+
+
+def train(
+    photos: options.Photos,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to save the model.")
+    ] = Path("model.onnx"),
+    validation: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Photos to check the model with: automatic (held out by Create ML's rule), none, "
+            "a share such as 0.2, or a folder of their own.",
+            rich_help_panel=options.DATA_PANEL,
+        ),
+    ] = "automatic",
+    data_format: options.Format = options.DataFormat.AUTO,
+    path_column: options.PathColumn = "path",
+    label_column: options.LabelColumn = "label",
+    on_error: options.Errors = options.OnError.SKIP,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Which random split; the same seed, the same split.",
+            rich_help_panel=options.DATA_PANEL,
+        ),
+    ] = 0,
+    backbone: options.Backbone = "default",
+    output_name: options.OutputName = None,
+    crop: options.Crop = None,
+    max_iterations: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Most steps of the solver.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = 25,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="Largest gradient at which training is done.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = 1e-4,
+    l2: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|X",
+            help="Weight of the L2 penalty; auto chooses it by cross-validation.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = "auto",
+    class_weights: Annotated[
+        options.ClassWeights,
+        typer.Option(
+            metavar="none|balanced",
+            help="'balanced' makes rare labels weigh as much as common ones.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = options.ClassWeights.NONE,
+    threads: options.Threads = 0,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a classifier on PHOTOS and save it as one ONNX file."""
+    from eyespot.classifier import ImageClassifier
+    from eyespot.options import ModelParameters
+
+    check_writable(output)
+
+    def read(path: Path) -> DataSource:
+        return options.data_source(path, data_format, path_column, label_column)
+
+    data = read(photos)
+    parameters = ModelParameters(
+        validation=options.validation(validation, seed, read),
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        l2=options.l2(l2),
+        class_weights=None if class_weights == options.ClassWeights.NONE else "balanced",
+        feature_extractor=options.extractor(backbone, output_name),
+        crop=crop,
+        on_error=on_error.value,
+        n_threads=threads,
+        seed=seed,
+    )
+    if not quiet:
+        labels = count(len(data.classes), "label")
+        others = f"; passed over {count(len(data.ignored), 'file')}" if data.ignored else ""
+        typer.echo(f"{photos}: {count(len(data), 'image')} of {labels}{others}", err=True)
+    with working(quiet=quiet) as display:
+        model = ImageClassifier.train(data, parameters, progress=display)
+    report = model.training_report
+    assert report is not None
+    for text in () if quiet else report.notes:
+        screen.note(text)
+    model.save(output)
+    if as_json:
+        print_json({"model": str(output), **_training_json(model)})
+        return
+    typer.echo(_training_table(model))
+    size_mb = len(model.to_bytes()) / 1e6
+    typer.echo(f"\nSaved {output} ({size_mb:.1f} MB of ONNX). Try: eyespot predict {output} PHOTO")
+
+
+def _training_json(model: ImageClassifier) -> dict[str, Any]:
+    report = model.training_report
+    assert report is not None
+    return {
+        **model.facts,
+        "report": {
+            "seconds": dict(report.seconds),
+            "images_per_second": report.images_per_second,
+            "skipped": [
+                {"file": error.source, "code": error.code, "message": error.message}
+                for error in report.skipped
+            ],
+        },
+    }
+
+
+def _training_table(model: ImageClassifier) -> str:
+    report = model.training_report
+    assert report is not None
+    sides = [("training", report.n_training, model.training_metrics)]
+    if (held_out := model.validation_metrics) is not None:
+        sides.append(("validation", report.n_validation, held_out))
+    rows = [
+        ["", *(name for name, _, _ in sides)],
+        ["images", *(f"{count:,}" for _, count, _ in sides)],
+        ["accuracy", *(percent(metrics.accuracy) for _, _, metrics in sides)],
+        ["log-loss", *(f"{metrics.log_loss:.4f}" for _, _, metrics in sides)],
+    ]
+    return screen.table(rows)
