@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from eyespot.estimator import SoftmaxRegression
     from eyespot.features import FeatureExtractor, Features
-    from eyespot.head import HeadFit, StopReason, fit_softmax, softmax_probabilities
+    from eyespot.head import Head, HeadFit, StopReason, fit_softmax, softmax_probabilities
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.options import CropPolicy, ModelParameters, Preprocessing, Resample, SplitStrategy
@@ -54,6 +54,7 @@ _HOMES: Final[dict[str, str]] = {
     "EyespotError": "errors",
     "FeatureExtractor": "features",
     "Features": "features",
+    "Head": "head",
     "HeadFit": "head",
     "ImageClassifier": "classifier",
     "ImageError": "errors",
@@ -98,6 +99,7 @@ __all__ = [
     "EyespotError",
     "FeatureExtractor",
     "Features",
+    "Head",
     "HeadFit",
     "ImageClassifier",
     "ImageError",

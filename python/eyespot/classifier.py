@@ -202,8 +202,7 @@ class ImageClassifier:
         model = assemble(
             extractor.onnx_model(),
             extractor.preprocessing,
-            trained.weights,
-            trained.bias,
+            trained.head,
             trained.classes,
             facts=facts,
         )

@@ -25,7 +25,7 @@ from eyespot.errors import (
     SkippedImagesWarning,
 )
 from eyespot.features import FeatureExtractor, Features
-from eyespot.head import HeadFit, HeadIteration, StopReason, fit_softmax, softmax_probabilities
+from eyespot.head import Head, HeadFit, HeadIteration, StopReason, fit_softmax
 from eyespot.metrics import ClassifierMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
@@ -90,9 +90,8 @@ class TrainedHead:
     extractor : FeatureExtractor
         The backbone, with the crop that was used.
     classes : tuple of str
-        The labels, in the order of the rows of `weights`.
-    weights : float32 ndarray of shape (n_classes, n_features)
-    bias : float32 ndarray of shape (n_classes,)
+        The labels, in the order of the head's classes.
+    head : Head
     training_metrics : ClassifierMetrics
     validation_metrics : ClassifierMetrics or None
         ``None`` when no image was held out.
@@ -104,8 +103,7 @@ class TrainedHead:
 
     extractor: FeatureExtractor
     classes: tuple[str, ...]
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    head: Head
     training_metrics: ClassifierMetrics
     validation_metrics: ClassifierMetrics | None
     facts: Mapping[str, Any]
@@ -193,13 +191,12 @@ def train(
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
     watch.lap(Phase.TRAINING)
 
-    weights = np.ascontiguousarray(fit.weights, dtype=np.float32)
-    bias = np.ascontiguousarray(fit.bias, dtype=np.float32)
+    head = Head(((fit.weights, fit.bias.astype(np.float32)),))
     measure = ProgressReporter(progress, Phase.EVALUATING, len(features.indices))
     measure.update(0)
-    training_metrics = _metrics(sides.training, data.classes, weights, bias)
+    training_metrics = _metrics(sides.training, data.classes, head)
     validation_metrics = (
-        _metrics(sides.validation, data.classes, weights, bias) if sides.validation else None
+        _metrics(sides.validation, data.classes, head) if sides.validation else None
     )
     measure.update(len(features.indices))
     watch.lap(Phase.EVALUATING)
@@ -208,8 +205,7 @@ def train(
     return TrainedHead(
         extractor=extractor,
         classes=data.classes,
-        weights=weights,
-        bias=bias,
+        head=head,
         training_metrics=training_metrics,
         validation_metrics=validation_metrics,
         facts={
@@ -450,12 +446,9 @@ def _not_converged(fit: HeadFit) -> str:
     )
 
 
-def _metrics(
-    side: _Side, classes: Sequence[str], weights: NDArray[np.float32], bias: NDArray[np.float32]
-) -> ClassifierMetrics:
-    probabilities = softmax_probabilities(side.embeddings, weights, bias)
+def _metrics(side: _Side, classes: Sequence[str], head: Head) -> ClassifierMetrics:
     return ClassifierMetrics.from_probabilities(
-        classes, side.targets, probabilities, skipped=side.skipped
+        classes, side.targets, head.probabilities(side.embeddings), skipped=side.skipped
     )
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from eyespot.errors import ExportError
 from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble
+from eyespot.head import Head
 from eyespot.options import Preprocessing
 
 HEIGHT, WIDTH, FEATURES = 12, 16, 8
@@ -79,9 +80,8 @@ def pixels(n=5):
 
 
 def assembled(model, spec, **changes):
-    weights, bias = head()
     facts = {"schema": 1, "eyespot": "0.1.0", "classes": list(CLASSES)}
-    return assemble(model, spec, weights, bias, CLASSES, facts=facts | changes)
+    return assemble(model, spec, Head((head(),)), CLASSES, facts=facts | changes)
 
 
 def session(model):
@@ -180,7 +180,7 @@ def test_a_branch_inside_the_backbone_still_sees_the_outer_values():
 
 def test_huge_logits_do_not_overflow():
     weights, bias = np.full((2, FEATURES), 1e30), np.array([0.0, 1.0])
-    data = assemble(backbone(), preprocessing(), weights, bias, ("a", "b"), facts={})
+    data = assemble(backbone(), preprocessing(), Head(((weights, bias),)), ("a", "b"), facts={})
     assert np.isfinite(session(data).run(None, {"image": pixels()})[0]).all()
 
 
@@ -220,9 +220,8 @@ def test_labels_are_there_for_every_reader_of_them():
 
 def test_labels_of_any_unicode_are_kept():
     labels = ("café", "猫\n", "\udcff")  # a folder name that is not UTF-8 comes as a surrogate
-    weights, bias = head()
     facts = {"classes": labels}
-    data = assemble(backbone(), preprocessing(), weights, bias, labels, facts=facts)
+    data = assemble(backbone(), preprocessing(), Head((head(),)), labels, facts=facts)
     metadata = session(data).get_modelmeta().custom_metadata_map
     assert json.loads(metadata["labels"]) == list(labels)
     assert ast.literal_eval(metadata["names"]) == dict(enumerate(labels))
@@ -235,20 +234,41 @@ def test_the_same_parts_give_the_same_bytes_and_leave_the_backbone_alone():
     assert model.SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("opset", [7, 17])
+def test_hidden_layers_and_outputs_are_those_of_the_head(output, opset):
+    rng = np.random.default_rng(5)
+    shapes = ((6, FEATURES), (4, 6), (len(CLASSES), 4))
+    layers = tuple((rng.normal(size=s), rng.normal(size=s[0])) for s in shapes)
+    deep = Head(layers, output)
+    model = backbone(opset=opset)
+    data = assemble(model, preprocessing(), deep, CLASSES, facts={})
+    names = [tensor.name for tensor in onnx.load_from_string(data).graph.initializer]
+    assert names[-6:] == [
+        f"head/{part}{kind}"
+        for part in ("hidden_0/", "hidden_1/", "")
+        for kind in ("weights", "bias")
+    ]
+    run = session(model)
+    images = network_input(pixels(), preprocessing())
+    embeddings = run.run(None, {run.get_inputs()[0].name: images})[0]
+    got = session(data).run(None, {"image": pixels()})[0]
+    assert np.abs(got - deep.probabilities(embeddings)).max() <= 1e-6
+
+
 @pytest.mark.parametrize(
-    ("weights", "bias", "classes", "words"),
+    ("n_features", "classes", "words"),
     [
-        (np.zeros((2, 8)), np.zeros(2), ("a", "b", "c"), r"\(3, n_features\)"),
-        (np.zeros((2, 8)), np.zeros(3), ("a", "b"), "bias of shape"),
-        (np.full((2, 8), 1e39), np.zeros(2), ("a", "b"), "not finite"),
-        (np.zeros((2, 8)), np.zeros(2), ("a", "a"), "differ"),
-        (np.zeros((2, 7)), np.zeros(2), ("a", "b"), "valid model"),
+        (8, ("a", "b", "c"), "2 classes, and 3 labels"),
+        (8, ("a", "a"), "differ"),
+        (8, ("a", ""), "not empty"),
+        (7, ("a", "b"), "valid model"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
-def test_parts_that_do_not_fit_are_refused(weights, bias, classes, words):
+def test_parts_that_do_not_fit_are_refused(n_features, classes, words):
+    linear = Head(((np.zeros((2, n_features)), np.zeros(2)),))
     with pytest.raises(ExportError, match=words):
-        assemble(backbone(), preprocessing(), weights, bias, classes, facts={})
+        assemble(backbone(), preprocessing(), linear, classes, facts={})
 
 
 def test_a_backbone_with_two_outputs_is_refused():

@@ -1,8 +1,8 @@
 """One self-contained ONNX file: pixels in, probabilities out.
 
-The file is ``image`` (uint8 RGB pixels) -> normalisation -> backbone -> linear head -> softmax ->
-``probabilities``. It needs no operator outside plain ``ai.onnx`` but those of the backbone,
-so any ONNX Runtime runs it without eyespot, and eyespot itself predicts with nothing else.
+The file is ``image`` (uint8 RGB pixels) -> normalisation -> backbone -> dense layers -> softmax or
+sigmoid -> ``probabilities``. It needs no operator outside plain ``ai.onnx`` but those of the
+backbone, so any ONNX Runtime runs it without eyespot, and eyespot predicts with nothing else.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from eyespot.head import Head
     from eyespot.options import Preprocessing
 
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
 
 #: Name of the only input: uint8 pixels of shape (N, height, width, 3), RGB.
 INPUT_NAME: Final = "image"
-#: Name of the only output: float32 of shape (N, n_classes); each row sums to 1.
+#: Name of the only output: float32 of shape (N, n_classes); of a softmax, each row sums to 1.
 OUTPUT_NAME: Final = "probabilities"
 #: Metadata key: what the pixels of the input must be (the text of `Preprocessing.to_json`).
 METADATA_PREPROCESSING: Final = "eyespot.preprocessing"
@@ -49,8 +50,7 @@ _MAX_BYTES: Final = 2**31 - 1  # protobuf's
 def assemble(
     backbone: onnx.ModelProto,
     preprocessing: Preprocessing,
-    weights: NDArray[np.floating[Any]],
-    bias: NDArray[np.floating[Any]],
+    head: Head,
     classes: Sequence[str],
     *,
     facts: Mapping[str, Any],
@@ -65,12 +65,11 @@ def assemble(
     preprocessing : Preprocessing
         What the backbone's input takes. Its normalisation moves into the graph; size, filter and
         crop are recorded for whoever fills the input.
-    weights : float ndarray of shape (n_classes, n_features)
-        Written as float32.
-    bias : float ndarray of shape (n_classes,)
-        Written as float32.
+    head : Head
+        Its last layer is written as ``head/weights`` and ``head/bias``, the hidden ones before it
+        as ``head/hidden_0/weights`` and so on.
     classes : sequence of str
-        The labels, in the order of the rows of `weights`.
+        The labels, in the order of the head's classes.
     facts : mapping
         What is known of the model, put as JSON under `METADATA_FACTS`.
 
@@ -92,9 +91,7 @@ def assemble(
     import onnx
     from onnx import helper
 
-    weights32 = np.ascontiguousarray(weights, dtype=np.float32)
-    bias32 = np.ascontiguousarray(bias, dtype=np.float32)
-    _check_head(weights32, bias32, classes)
+    _check_classes(head, classes)
     inner = _modern(backbone)
     image = _only_input(inner.graph)
     batch = _batch_dimension(image)
@@ -102,9 +99,9 @@ def assemble(
 
     nodes, constants = _normalisation(preprocessing, image.name)
     nodes += inner.graph.node
-    head, head_constants = _linear_head(inner.graph.output[0].name, weights32, bias32)
+    head_nodes, head_constants = _dense_layers(inner.graph.output[0].name, head)
     graph = helper.make_graph(
-        [*nodes, *head],
+        [*nodes, *head_nodes],
         "eyespot_classifier",
         [
             helper.make_tensor_value_info(
@@ -136,20 +133,12 @@ def assemble(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _check_head(
-    weights: NDArray[np.float32], bias: NDArray[np.float32], classes: Sequence[str]
-) -> None:
+def _check_classes(head: Head, classes: Sequence[str]) -> None:
     count = len(classes)
-    if weights.ndim != 2 or bias.shape != weights.shape[:1] or len(weights) != count:
-        message = (
-            f"the head has weights of shape {weights.shape} and a bias of shape {bias.shape}; "
-            f"{count} classes need ({count}, n_features) and ({count},)"
-        )
+    if head.n_classes != count:
+        message = f"the head has {head.n_classes} classes, and {count} labels are given"
         raise ExportError(message, source="head")
-    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-        message = "the head has weights that are not finite in float32"
-        raise ExportError(message, source="head", code="non_finite")
-    if count == 0 or len(set(classes)) != count or not all(classes):
+    if len(set(classes)) != count or not all(classes):
         message = "labels must be there, not empty, and differ from each other"
         raise ExportError(message, source="classes")
 
@@ -262,25 +251,37 @@ def _normalisation(
     return nodes, constants
 
 
-def _linear_head(
-    features: str, weights: NDArray[np.float32], bias: NDArray[np.float32]
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+def _dense_layers(features: str, head: Head) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return the nodes from the embedding to the probabilities, and their constants."""
     from onnx import helper, numpy_helper
 
-    constants = [
-        numpy_helper.from_array(weights, "head/weights"),
-        numpy_helper.from_array(bias, "head/bias"),
-    ]
-    nodes = [
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def dense(source: str, layer: int, name: str, result: str) -> None:
+        weights, bias = head.layers[layer]
+        names = [f"{name}/weights", f"{name}/bias"]
+        constants.append(numpy_helper.from_array(weights, names[0]))
+        constants.append(numpy_helper.from_array(bias, names[1]))
+        nodes.append(helper.make_node("Gemm", [source, *names], [result], name=result, transB=1))
+
+    for number in range(len(head.layers) - 1):
+        name = f"head/hidden_{number}"
+        dense(features, number, name, f"{name}/sums")
+        features = f"{name}/relu"
+        nodes.append(helper.make_node("Relu", [f"{name}/sums"], [features], name=features))
+    dense(features, -1, "head", "head/logits")
+    # Of two dimensions, axis 1 means the same before opset 13 and since.
+    attributes = {"axis": 1} if head.output == "softmax" else {}
+    nodes.append(
         helper.make_node(
-            "Gemm",
-            [features, "head/weights", "head/bias"],
+            head.output.capitalize(),
             ["head/logits"],
-            name="head/logits",
-            transB=1,
-        ),
-        helper.make_node("Softmax", ["head/logits"], [OUTPUT_NAME], name="head/softmax", axis=1),
-    ]
+            [OUTPUT_NAME],
+            name=f"head/{head.output}",
+            **attributes,
+        )
+    )
     return nodes, constants
 
 

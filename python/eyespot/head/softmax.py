@@ -1,4 +1,4 @@
-"""The classifier's head: softmax regression on embeddings, solved to its optimum by the core."""
+"""Softmax regression on embeddings, solved to its optimum by the core."""
 
 from __future__ import annotations
 

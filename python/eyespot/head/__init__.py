@@ -1,0 +1,27 @@
+"""The classifier's head: what turns embeddings into probabilities, and how it is solved."""
+
+from __future__ import annotations
+
+from eyespot.head.softmax import (
+    HeadFit,
+    HeadIteration,
+    L2Path,
+    StopReason,
+    class_balance,
+    fit_softmax,
+    select_l2,
+    softmax_probabilities,
+)
+from eyespot.head.value import Head
+
+__all__ = [
+    "Head",
+    "HeadFit",
+    "HeadIteration",
+    "L2Path",
+    "StopReason",
+    "class_balance",
+    "fit_softmax",
+    "select_l2",
+    "softmax_probabilities",
+]
