@@ -28,6 +28,7 @@ HEADER_EDGES: dict[str, set[str]] = {
     "linalg": BASE,
     "lbfgs": BASE | {"linalg"},
     "softmax_regression": BASE | {"linalg", "lbfgs"},
+    "multilayer_perceptron": BASE | {"linalg", "lbfgs", "softmax_regression"},
 }
 SOURCE_FOLDERS: dict[str, set[str]] = {
     "runtime": BASE,
@@ -35,7 +36,7 @@ SOURCE_FOLDERS: dict[str, set[str]] = {
     "ops": BASE | {"image", "ops", "codec", "preprocess"},
     "augment": BASE | {"image", "codec", "ops", "augment"},
     "loader": BASE | {"image", "codec", "ops", "preprocess", "augment", "loader"},
-    "solver": BASE | {"linalg", "lbfgs", "softmax_regression"},
+    "solver": BASE | {"linalg", "lbfgs", "softmax_regression", "multilayer_perceptron"},
 }
 # A foreign header and the files that may include it.
 FOREIGN_HOMES: dict[str, set[str]] = {
@@ -61,6 +62,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "backbones": 3,
     "network": 3,
     "store": 3,
+    "calibration": 3,
     "tables": 3,
     "data": 4,
     "inference": 4,

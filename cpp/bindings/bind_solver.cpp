@@ -1,6 +1,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -246,18 +247,19 @@ class SoftmaxSolver {
   std::unique_ptr<SoftmaxObjective> objective_;
 };
 
-// Feature variance, and the held-out loss of each strength that was tried.
+// Feature variance, the held-out loss of each strength that was tried, and, when asked for, the
+// probabilities of the rows by models that were fitted without them.
 py::tuple softmax_path(const FloatArray& embeddings, const TargetArray& targets,
                        std::size_t n_classes, const TargetArray& fold, std::size_t n_folds,
-                       const CArray<double>& relative_path, double tolerance,
+                       const CArray<double>& path, bool relative, bool predict, double tolerance,
                        const std::optional<FloatArray>& weights,
                        const std::shared_ptr<ThreadPool>& pool,
                        const std::optional<CancelToken>& cancel) {
   const LabelledRows data = labelled_rows(embeddings, targets, n_classes, weights);
   check_shape(fold.ndim() == 1 && fold.shape(0) == embeddings.shape(0), "fold", shape_text(fold),
               "one fold a row of embeddings");
-  std::vector<double> path(relative_path.data(), relative_path.data() + relative_path.size());
-  std::vector<PathPoint> points;
+  std::vector<double> strengths(path.data(), path.data() + path.size());
+  PathResult result;
   double variance = 0;
   {
     const py::gil_scoped_release release;
@@ -265,19 +267,24 @@ py::tuple softmax_path(const FloatArray& embeddings, const TargetArray& targets,
     refuse_non_finite(data, pool.get(), poll);
     const FeatureMoments moments = feature_moments(data, pool.get(), poll);
     variance = moments.variance;
-    for (double& value : path) value *= variance;
+    if (relative) {
+      for (double& value : strengths) value *= variance;
+    }
     CrossValidationOptions options;
     options.n_folds = n_folds;
     options.tolerance = tolerance;
-    points = cross_validate(data, moments, {fold.data(), static_cast<std::size_t>(fold.size())},
-                            path, options, pool.get(), poll);
+    options.predict = predict;
+    result = cross_validate(data, moments, {fold.data(), static_cast<std::size_t>(fold.size())},
+                            strengths, options, pool.get(), poll);
   }
   py::list rows;
-  for (const PathPoint& point : points) {
+  for (const PathPoint& point : result.points) {
     rows.append(
         py::make_tuple(point.l2, point.log_loss, point.standard_error, point.n_evaluations));
   }
-  return py::make_tuple(variance, rows);
+  if (!predict) return py::make_tuple(variance, rows, py::none());
+  const std::array<py::ssize_t, 2> shape{embeddings.shape(0), static_cast<py::ssize_t>(n_classes)};
+  return py::make_tuple(variance, rows, FloatArray(shape, result.held_out.data()));
 }
 
 FloatArray probabilities(const FloatArray& embeddings, const FloatArray& weights,
@@ -332,12 +339,14 @@ void bind_solver(py::module_& module) {
       .def_property_readonly("n_correct", &SoftmaxSolver::n_correct)
       .def_property_readonly("feature_variance", &SoftmaxSolver::variance);
 
-  module.def("softmax_path", &softmax_path, py::arg("embeddings").noconvert(),
-             py::arg("targets").noconvert(), py::kw_only(), py::arg("n_classes"),
-             py::arg("fold").noconvert(), py::arg("n_folds"), py::arg("relative_path").noconvert(),
-             py::arg("tolerance"), py::arg("weights").noconvert() = py::none(),
-             py::arg("pool") = nullptr, py::arg("cancel") = py::none(),
-             "Held-out log-loss of each strength of the penalty, given per unit of variance.");
+  module.def(
+      "softmax_path", &softmax_path, py::arg("embeddings").noconvert(),
+      py::arg("targets").noconvert(), py::kw_only(), py::arg("n_classes"),
+      py::arg("fold").noconvert(), py::arg("n_folds"), py::arg("path").noconvert(),
+      py::arg("relative") = true, py::arg("predict") = false, py::arg("tolerance"),
+      py::arg("weights").noconvert() = py::none(), py::arg("pool") = nullptr,
+      py::arg("cancel") = py::none(),
+      "Held-out log-loss of each strength of the penalty, relative ones per unit of variance.");
   module.def("softmax_probabilities", &probabilities, py::arg("embeddings").noconvert(),
              py::arg("weights").noconvert(), py::arg("bias").noconvert(), py::arg("pool") = nullptr,
              "Probabilities of each class for each row.");

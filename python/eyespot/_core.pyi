@@ -169,12 +169,14 @@ def softmax_path(
     n_classes: int,
     fold: NDArray[np.int32],
     n_folds: int,
-    relative_path: NDArray[np.float64],
+    path: NDArray[np.float64],
+    relative: bool = True,
+    predict: bool = False,
     tolerance: float,
     weights: NDArray[np.float32] | None = None,
     pool: ThreadPool | None = None,
     cancel: CancelToken | None = None,
-) -> tuple[float, list[tuple[float, float, float, int]]]: ...
+) -> tuple[float, list[tuple[float, float, float, int]], NDArray[np.float32] | None]: ...
 def softmax_probabilities(
     embeddings: NDArray[np.float32],
     weights: NDArray[np.float32],

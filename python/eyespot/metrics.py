@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from eyespot.calibration import expected_calibration_error
 from eyespot.errors import DataError, ImageError, InvalidOption, printable
 from eyespot.options import integer
 from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
@@ -102,6 +103,10 @@ class ClassifierMetrics:
         at least 2.2e-16 (the smallest step of float64 at 1), so that one image adds at most 36.04.
     skipped : tuple of ImageError
         The images that could not be read; no other number here includes them.
+    expected_calibration_error : float
+        How far the probability of the predicted class and the accuracy are apart, 0 to 1: the mean
+        distance over 15 bins of equal width of that probability. NaN when it is not known, as in
+        models that were saved before it was measured.
 
     Examples
     --------
@@ -120,12 +125,14 @@ class ClassifierMetrics:
     rank_counts: NDArray[np.int64]
     log_loss: float
     skipped: tuple[ImageError, ...] = ()
+    expected_calibration_error: float = math.nan
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(self.classes))
         put(self, "skipped", tuple(self.skipped))
         put(self, "log_loss", float(self.log_loss))
+        put(self, "expected_calibration_error", float(self.expected_calibration_error))
         n_classes = len(self.classes)
         for name, shape in (("confusion", (n_classes, n_classes)), ("rank_counts", (n_classes,))):
             array = np.array(getattr(self, name), dtype=np.int64)
@@ -201,6 +208,7 @@ class ClassifierMetrics:
             rank_counts=rank_counts,
             log_loss=math.fsum(losses.tolist()) / n_images,
             skipped=tuple(skipped),
+            expected_calibration_error=expected_calibration_error(table, truth),
         )
 
     @property
@@ -308,8 +316,8 @@ class ClassifierMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers as plain values that JSON can hold; what is undefined is None.
 
-        Shares are from 0 to 1. `from_dict` reads what the first six entries need; the others
-        follow from those and are there for the reader.
+        Shares are from 0 to 1. `from_dict` reads the first six entries; the others follow from
+        those and are there for the reader.
         """
         ks = [k for k in (1, 2, 3, _TOP_K, 10) if k < len(self.classes) or k == 1]
         return {
@@ -317,6 +325,7 @@ class ClassifierMetrics:
             "confusion": self.confusion.tolist(),
             "rank_counts": self.rank_counts.tolist(),
             "log_loss": _plain(self.log_loss),
+            "expected_calibration_error": _plain(self.expected_calibration_error),
             "skipped": [asdict(error) for error in self.skipped],
             "n_images": self.n_images,
             "accuracy": _plain(self.accuracy),
@@ -350,7 +359,8 @@ class ClassifierMetrics:
                 classes=tuple(values["classes"]),
                 confusion=np.array(values["confusion"]).reshape(len(values["classes"]), -1),
                 rank_counts=values["rank_counts"],
-                log_loss=math.nan if values["log_loss"] is None else values["log_loss"],
+                log_loss=_number(values["log_loss"]),
+                expected_calibration_error=_number(values.get("expected_calibration_error")),
                 skipped=tuple(ImageError(**error) for error in values["skipped"]),
             )
         except KeyError as error:
@@ -384,8 +394,9 @@ class ClassifierMetrics:
         if not isinstance(other, ClassifierMetrics):
             return NotImplemented
         return (
-            (self.classes, self.log_loss, self.skipped)
-            == (other.classes, other.log_loss, other.skipped)
+            (self.classes, _plain(self.log_loss), self.skipped)
+            == (other.classes, _plain(other.log_loss), other.skipped)
+            and _plain(self.expected_calibration_error) == _plain(other.expected_calibration_error)
             and np.array_equal(self.rank_counts, other.rank_counts)
             and np.array_equal(self.confusion, other.confusion)
         )
@@ -405,8 +416,10 @@ class ClassifierMetrics:
         }
         if len(self.classes) > _TOP_K:
             facts[f"top-{_TOP_K} accuracy"] = percent(self.top_k_accuracy(_TOP_K))
+        facts["log-loss"] = f"{self.log_loss:.4f}"
+        if not math.isnan(self.expected_calibration_error):
+            facts["calibration error"] = percent(self.expected_calibration_error)
         return facts | {
-            "log-loss": f"{self.log_loss:.4f}",
             "macro precision": percent(self.macro_precision),
             "macro recall": percent(self.macro_recall),
             "macro F1": percent(self.macro_f1),
@@ -432,7 +445,9 @@ class ClassifierMetrics:
         n_images, n_skipped = facts.pop("images"), facts.pop("skipped")
         lines = [f"{n_images} images, {len(self.classes)} classes, {n_skipped} skipped"]
         shares = [f"{name} {value}" for name, value in facts.items()]
-        lines += ["  ".join(shares[:-4]), "  ".join(shares[-4:])]
+        cut = list(facts).index("log-loss")
+        parts = (shares[:cut], shares[cut:-3], shares[-3:])
+        lines += ["  ".join(part) for part in parts]
         rows = self.precision_recall
         hidden = ""
         if len(rows) > _TEXT_ROWS:
@@ -523,6 +538,10 @@ def _check_rows(block: NDArray[np.float64], start: int) -> None:
 
 def _form(array: NDArray[Any]) -> str:
     return f"{array.dtype} of shape {array.shape}"
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _plain(value: Any) -> Any:

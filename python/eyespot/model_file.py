@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from eyespot.calibration import Calibration
 from eyespot.errors import InvalidOption, ModelError
 from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING
 from eyespot.inference import NetworkRunner
@@ -110,6 +111,8 @@ def describe(model: OpenModel) -> str:
         ("validation", _side_text(images["validation"], facts["metrics"]["validation"])),
         ("solver", _solver_text(solver)),
     ]
+    if facts.get("calibration"):  # not in models of before it
+        rows.append(("calibration", str(Calibration.from_dict(facts["calibration"]))))
     if images["skipped"]:
         rows.append(("skipped", f"{images['skipped']:,} unreadable images"))
     rows += [("assumed", text) for text in backbone["assumptions"]]

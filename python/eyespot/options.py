@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import json
 import math
+import numbers
 import operator
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -366,10 +367,16 @@ class ModelParameters:
         ``mean log-loss + l2 / 2 * sum(weights**2)``, with the bias left out. ``"auto"`` lets the
         head choose by cross-validation on the training images. Turi Create's penalty ``p`` on the
         summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
-    class_weights : None, "balanced" or mapping of str to float
+    class_weights : None, "balanced", float or mapping of str to float
         Weight of each class in the loss. ``None`` gives every image the weight 1;
-        ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a mapping gives
-        each label its own finite weight above 0, and 1 to labels that it leaves out.
+        ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a number from 0 up
+        is the power of that, so that 0.5 goes half of the way; a mapping gives each label its own
+        finite weight above 0, and 1 to labels that it leaves out. The loss is a weighted mean, so
+        `l2` keeps its meaning.
+    calibration : bool
+        Whether to divide the logits by a temperature that makes the probabilities mean what they
+        say, found on predictions of training images by models that were fitted without them. It
+        never changes which label comes first.
     feature_extractor : FeatureExtractor or None
         The network that turns an image into numbers; ``None`` is the embedded one, which needs
         no download.
@@ -394,7 +401,8 @@ class ModelParameters:
     max_iterations: int = 25
     tolerance: float = 1e-4
     l2: float | Literal["auto"] = "auto"
-    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
+    class_weights: Literal["balanced"] | float | Mapping[str, float] | None = None
+    calibration: bool = True
     feature_extractor: Extractor | None = None
     crop: CropPolicy | None = None
     on_error: Literal["skip", "raise"] = "skip"
@@ -409,6 +417,9 @@ class ModelParameters:
         if self.l2 != "auto":
             put(self, "l2", real(self.l2, "l2", low=0.0, word="auto"))
         put(self, "class_weights", _class_weights(self.class_weights))
+        if not isinstance(cast("object", self.calibration), bool):
+            message = f"calibration is {self.calibration!r}; allowed: True, False"
+            raise InvalidOption(message, source="calibration", code="invalid_argument")
         if self.crop is not None:
             put(self, "crop", one_of(CropPolicy, self.crop, "crop"))
         _choice(self.on_error, ("skip", "raise"), "on_error")
@@ -454,13 +465,20 @@ def _validation(value: object) -> SplitStrategy | LabeledData | None:
     raise InvalidOption(message, source="validation", code="invalid_argument")
 
 
-def _class_weights(value: object) -> Literal["balanced"] | Mapping[str, float] | None:
+def _class_weights(value: object) -> Literal["balanced"] | float | Mapping[str, float] | None:
     name = "class_weights"
-    if value is None or value == "balanced":
-        return value
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "balanced":
+        return "balanced"
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        return real(value, name, low=0.0)
     if not isinstance(value, Mapping):
         found = repr(value) if isinstance(value, str) else type(value).__name__
-        message = f"{name} is {found}; allowed: None, 'balanced', or a mapping of label to weight"
+        message = (
+            f"{name} is {found}; allowed: None, 'balanced', a power from 0 up, or a mapping of "
+            "label to weight"
+        )
         if isinstance(value, str):
             message += _did_you_mean(value, ("balanced",))
         raise InvalidOption(message, source=name, code="invalid_argument")

@@ -11,10 +11,11 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eyespot.calibration import Calibration, fit_temperature
 from eyespot.data import DataSource, Split
 from eyespot.errors import (
     Cancelled,
@@ -25,7 +26,7 @@ from eyespot.errors import (
     SkippedImagesWarning,
 )
 from eyespot.features import FeatureExtractor, Features
-from eyespot.head import Head, HeadFit, HeadIteration, StopReason, fit_softmax
+from eyespot.head import Head, HeadFit, HeadIteration, StopReason, class_balance, fit_softmax
 from eyespot.metrics import ClassifierMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
@@ -42,6 +43,7 @@ _STORED_METRICS = (
     "n_images",
     "accuracy",
     "log_loss",
+    "expected_calibration_error",
     "top_k_accuracy",
     "macro_precision",
     "macro_recall",
@@ -191,7 +193,7 @@ def train(
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
     watch.lap(Phase.TRAINING)
 
-    head = Head(((fit.weights, fit.bias.astype(np.float32)),))
+    head, calibration = _calibrated(fit, sides.training, data.classes, parameters)
     measure = ProgressReporter(progress, Phase.EVALUATING, len(features.indices))
     measure.update(0)
     training_metrics = _metrics(sides.training, data.classes, head)
@@ -211,6 +213,7 @@ def train(
         facts={
             "parameters": _parameter_facts(parameters, extractor),
             "solver": _solver_facts(fit),
+            "calibration": calibration and calibration.to_dict(),
             "images": {
                 "training": sides.training.counts(data.classes),
                 "validation": sides.validation and sides.validation.counts(data.classes),
@@ -367,26 +370,6 @@ def _sides(features: Features, split: Split) -> _Sides:
     return _Sides(training=training, validation=validation if len(validation.targets) else None)
 
 
-def _weight_of_each_class(
-    wanted: Literal["balanced"] | Mapping[str, float] | None,
-    classes: Sequence[str],
-    targets: NDArray[np.int64],
-) -> NDArray[np.float64] | None:
-    if wanted is None:
-        return None
-    if wanted == "balanced":
-        counts = np.bincount(targets, minlength=len(classes))
-        return len(targets) / (len(classes) * counts)
-    unknown = [label for label in wanted if label not in classes]
-    if unknown:
-        message = (
-            f"class_weights has {_listed(unknown)}, which the data do not; "
-            f"their labels are {_listed(classes)}"
-        )
-        raise InvalidOption(message, source="class_weights", code="invalid_argument")
-    return np.array([wanted.get(label, 1.0) for label in classes])
-
-
 def _fit(
     side: _Side,
     classes: Sequence[str],
@@ -408,13 +391,14 @@ def _fit(
         side.targets,
         len(classes),
         l2=parameters.l2,
-        class_weights=_weight_of_each_class(parameters.class_weights, classes, side.targets),
+        class_weights=class_balance(parameters.class_weights, side.targets, classes),
         max_iterations=parameters.max_iterations,
         tolerance=parameters.tolerance,
         n_threads=parameters.n_threads,
         seed=parameters.seed,
         callback=tell,
         cancel=cancel,
+        held_out=parameters.calibration,
     )
     if progress is not None:  # fewer iterations than allowed were all there was to do
         progress(
@@ -427,6 +411,26 @@ def _fit(
             )
         )
     return fit
+
+
+def _calibrated(
+    fit: HeadFit, side: _Side, classes: Sequence[str], parameters: ModelParameters
+) -> tuple[Head, Calibration | None]:
+    """Return the head with its temperature folded in, where there is something to find it by."""
+    head = Head(((fit.weights, fit.bias.astype(np.float32)),))
+    held_out = fit.held_out
+    if not parameters.calibration or held_out is None:
+        return head, None
+    targets = side.targets[held_out.rows]
+    weights = class_balance(parameters.class_weights, side.targets, classes)
+    calibration = fit_temperature(
+        held_out.log_probabilities,
+        targets,
+        None if weights is None else weights[targets],
+        how=f"by {held_out.n_folds}-fold cross-validation",
+    )
+    logger.info("calibration: %s", calibration)
+    return head.with_temperature(calibration.temperature), calibration
 
 
 def _not_converged(fit: HeadFit) -> str:
@@ -474,6 +478,7 @@ def _parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -
         "max_iterations": parameters.max_iterations,
         "tolerance": parameters.tolerance,
         "l2": parameters.l2,
+        "calibration": parameters.calibration,
         "class_weights": dict(sorted(weights.items())) if isinstance(weights, Mapping) else weights,
         "crop": str(extractor.preprocessing.crop),
         "on_error": parameters.on_error,

@@ -226,18 +226,57 @@ def test_what_kept_a_training_from_converging_is_what_the_warning_tells(photos, 
 def test_class_weights_reach_the_solver(tmp_path, parameters):
     data = DataSource.labeled_directories(photo_folder(tmp_path, {"red": 24, "blue": 6}))
     bare = parameters.replace(validation=None)
-    plain, balanced, by_hand = (
+    plain, balanced, by_hand, by_power = (
         ImageClassifier.train(data, bare.replace(class_weights=weights)).to_bytes()
-        for weights in (None, "balanced", {"red": 30 / 48, "blue": 30 / 12})
+        for weights in (None, "balanced", {"red": 30 / 48, "blue": 30 / 12}, 1.0)
     )
 
     def head(model):
         return [t.raw_data for t in onnx.load_from_string(model).graph.initializer][-2:]
 
     assert head(plain) != head(balanced)
-    assert head(balanced) == head(by_hand)
+    assert head(balanced) == head(by_hand) == head(by_power)
     with pytest.raises(InvalidOption, match=r"'purple'.*'blue', 'red'"):
         ImageClassifier.train(data, bare.replace(class_weights={"purple": 2.0}))
+
+
+def weights_of(model):
+    tensors = onnx.load_from_string(model.to_bytes()).graph.initializer
+    return {t.name: onnx.numpy_helper.to_array(t) for t in tensors if t.name.startswith("head/")}
+
+
+@pytest.mark.parametrize("l2", ["auto", 1e-3])
+def test_the_temperature_is_folded_into_the_last_layer_and_told(photos, parameters, l2):
+    data = DataSource.labeled_directories(photos)
+    on, off = (
+        ImageClassifier.train(data, parameters.replace(calibration=choice, l2=l2))
+        for choice in (True, False)
+    )
+    calibration = on.facts["calibration"]
+    assert calibration["n"] == sum(on.facts["images"]["training"].values())
+    assert calibration["log_loss_after"] <= calibration["log_loss_before"]
+    before, after = weights_of(off), weights_of(on)
+    for name in ("head/weights", "head/bias"):
+        np.testing.assert_allclose(
+            after[name] * calibration["temperature"], before[name], rtol=1e-5, atol=1e-6
+        )
+    assert on.predict_many(good_paths(photos)) == off.predict_many(good_paths(photos))
+    assert "by the temperature" in on.summary()
+    assert off.facts["calibration"] is None
+    assert "temperature" not in off.summary()
+
+
+def test_models_of_before_calibration_was_measured_still_load(model):
+    old = onnx.load_from_string(model.to_bytes())
+    entry = next(p for p in old.metadata_props if p.key == "eyespot.model")
+    facts = json.loads(entry.value)
+    del facts["calibration"], facts["metrics"]["training"]["expected_calibration_error"]
+    entry.value = json.dumps(facts)
+    loaded = ImageClassifier(old.SerializeToString())
+    assert "calibration" not in loaded.summary()
+    assert np.isnan(loaded.training_metrics.expected_calibration_error)
+    assert "calibration error" not in str(loaded.training_metrics)
+    assert loaded.training_metrics.accuracy == model.training_metrics.accuracy
 
 
 def test_the_crop_policy_is_the_models(photos, parameters):

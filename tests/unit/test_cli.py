@@ -98,13 +98,13 @@ def test_train_json_is_only_json(photos, network, tmp_path):
 def test_train_options_reach_the_model(photos, network, tmp_path):
     output = tmp_path / "mine.onnx"
     options = ["--validation", 0.25, "--l2", 0.01, "--seed", 7, "-q"]
-    options += ["--class-weights", "balanced", "--crop", "fit"]
+    options += ["--class-weights", 0.5, "--crop", "fit"]
     result = run("train", photos, "-o", output, *options, *tiny_options(network))
     assert result.exit_code == 0, result.output
     parameters = ImageClassifier.load(output).parameters
     assert parameters["validation"] == {"ratio": 0.25, "seed": 7}
     assert (parameters["l2"], parameters["crop"]) == (0.01, "fit")
-    assert parameters["class_weights"] == "balanced"
+    assert parameters["class_weights"] == 0.5
     assert result.stderr == ""
 
 

@@ -93,6 +93,22 @@ def test_log_loss_is_the_mean_of_minus_the_log_of_the_true_probability():
     assert metrics.log_loss == pytest.approx(-(math.log(0.75) + math.log(0.25)) / 2)
 
 
+def test_the_calibration_error_is_told_everywhere_and_may_be_unknown():
+    table = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4]]
+    metrics = ClassifierMetrics.from_probabilities(["a", "b"], [0, 1, 0], table)
+    assert metrics.expected_calibration_error == pytest.approx((0.1 + 0.8 + 0.4) / 3)
+    assert metrics.to_dict()["expected_calibration_error"] == pytest.approx(1.3 / 3)
+    assert "calibration error 43.3 %" in str(metrics)
+    assert "calibration error" in metrics._repr_html_()
+    assert ClassifierMetrics.from_dict(json.loads(metrics.to_json())) == metrics
+    older = metrics.to_dict()
+    del older["expected_calibration_error"]
+    unknown = ClassifierMetrics.from_dict(older)
+    assert math.isnan(unknown.expected_calibration_error)
+    assert json.loads(unknown.to_json())["expected_calibration_error"] is None
+    assert "calibration" not in str(unknown) + unknown._repr_html_()
+
+
 def test_log_loss_counts_an_impossible_truth_as_the_smallest_step_of_float64():
     metrics = metrics_of(("a", "b"), [1], [0], sure=1.0)
     assert metrics.log_loss == pytest.approx(-math.log(2.0**-52))
@@ -294,7 +310,8 @@ def test_the_text_of_a_small_evaluation():
     assert str(metrics) == (
         "5 images, 3 classes, 1 skipped\n"
         "accuracy 80.0 %  classification error 20.0 %\n"
-        "log-loss 0.6834  macro precision 83.3 %  macro recall 83.3 %  macro F1 80.0 %\n"
+        "log-loss 0.6834  calibration error 10.0 %\n"
+        "macro precision 83.3 %  macro recall 83.3 %  macro F1 80.0 %\n"
         "\n"
         "class  images  predicted  precision   recall      F1\n"
         "ant         3          2    100.0 %   66.7 %  80.0 %\n"
@@ -318,7 +335,7 @@ def test_the_weakest_of_many_classes_are_shown():
     predicted = targets.copy()
     predicted[-2:] = 0
     lines = str(metrics_of(classes, targets, predicted)).split("\n")
-    assert lines[5].split() == ["class", "099", "2", "0", "0.0", "%", "0.0", "%", "0.0", "%"]
+    assert lines[6].split() == ["class", "099", "2", "0", "0.0", "%", "0.0", "%", "0.0", "%"]
     assert "… and 70 classes more, none with a lower F1" in lines
     assert "most frequent mistakes" in lines
 

@@ -111,23 +111,31 @@ struct PathPoint {
   std::uint64_t n_evaluations = 0;  ///< summed over the folds
 };
 
+struct PathResult {
+  std::vector<PathPoint> points;
+  /// n_rows x n_classes, empty unless asked for: the probabilities of each row by the model that
+  /// was fitted without it, at the strength with the least held-out loss; NaN for rows never held
+  /// out.
+  std::vector<float> held_out;
+};
+
 struct CrossValidationOptions {
   std::size_t n_folds = 5;
   std::size_t max_iterations = 100;  ///< per fold and strength
   double tolerance = 1e-3;           ///< looser than a final fit's: only the held-out loss counts
   std::size_t patience = 2;          ///< stop after so many strengths in a row that did worse
+  bool predict = false;              ///< whether to fill PathResult::held_out
 };
 
 /// Fits every strength of `path` (descending) on the rows outside each fold, each from the solution
 /// of the one before, and scores the rows inside. fold[i] in [0, n_folds) names row i's fold; -1 is
 /// never held out. Ends early when the held-out loss has been rising. The folds run side by side,
 /// each on one thread; the result does not depend on how many there are.
-[[nodiscard]] std::vector<PathPoint> cross_validate(const LabelledRows& data,
-                                                    const FeatureMoments& moments,
-                                                    std::span<const std::int32_t> fold,
-                                                    std::span<const double> path,
-                                                    const CrossValidationOptions& options,
-                                                    ThreadPool* pool, const Poll& poll);
+[[nodiscard]] PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moments,
+                                        std::span<const std::int32_t> fold,
+                                        std::span<const double> path,
+                                        const CrossValidationOptions& options, ThreadPool* pool,
+                                        const Poll& poll);
 
 /// The curvature that suits a Preconditioner for n_classes classes: half of what softmax has where
 /// all classes are equally likely, since it falls as the fit improves.

@@ -9,6 +9,7 @@
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/softmax_regression.hpp"
+#include "eyespot/types.hpp"
 
 namespace eyespot {
 
@@ -18,6 +19,7 @@ namespace {
 struct Fold {
   std::vector<std::uint32_t> train;
   std::vector<std::uint32_t> held_out;
+  std::vector<float> probabilities;  // of the rows held out
   std::vector<float> weights;
   std::vector<double> bias;
   double loss = 0;
@@ -28,17 +30,17 @@ struct Fold {
 void score(const LabelledRows& data, Fold& fold, const Poll& poll) {
   RowsView view = data.features;
   view.rows = fold.held_out.data();
-  std::vector<float> probabilities(fold.held_out.size() * data.n_classes);
-  softmax_probabilities(view, fold.held_out.size(), fold.weights, fold.bias, probabilities, nullptr,
-                        poll);
+  fold.probabilities.resize(fold.held_out.size() * data.n_classes);
+  softmax_probabilities(view, fold.held_out.size(), fold.weights, fold.bias, fold.probabilities,
+                        nullptr, poll);
   fold.loss = 0;
   fold.weight = 0;
   for (std::size_t i = 0; i < fold.held_out.size(); ++i) {
     const std::size_t row = fold.held_out[i];
     const double w = data.weights != nullptr ? static_cast<double>(data.weights[row]) : 1.0;
     const auto target = static_cast<std::size_t>(data.targets[row]);
-    const float p =
-        std::max(probabilities[i * data.n_classes + target], std::numeric_limits<float>::min());
+    const float p = std::max(fold.probabilities[i * data.n_classes + target],
+                             std::numeric_limits<float>::min());
     fold.loss -= w * std::log(static_cast<double>(p));
     fold.weight += w;
   }
@@ -69,6 +71,16 @@ void fit(const LabelledRows& data, const FeatureMoments& moments,
   fold.n_evaluations = state.n_evaluations;
 }
 
+void gather(const std::vector<Fold>& folds, std::size_t n_classes, std::span<float> held_out) {
+  for (const Fold& fold : folds) {
+    const float* from = fold.probabilities.data();
+    for (const std::uint32_t row : fold.held_out) {
+      std::copy_n(from, n_classes, held_out.data() + row * n_classes);
+      from += n_classes;
+    }
+  }
+}
+
 PathPoint summarise(const std::vector<Fold>& folds, double l2) {
   PathPoint point{.l2 = l2};
   double weight = 0;
@@ -92,11 +104,10 @@ PathPoint summarise(const std::vector<Fold>& folds, double l2) {
 
 }  // namespace
 
-std::vector<PathPoint> cross_validate(const LabelledRows& data, const FeatureMoments& moments,
-                                      std::span<const std::int32_t> fold,
-                                      std::span<const double> path,
-                                      const CrossValidationOptions& options, ThreadPool* pool,
-                                      const Poll& poll) {
+PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moments,
+                          std::span<const std::int32_t> fold, std::span<const double> path,
+                          const CrossValidationOptions& options, ThreadPool* pool,
+                          const Poll& poll) {
   std::vector<Fold> folds(options.n_folds);
   for (std::size_t i = 0; i < data.n_rows; ++i) {
     if (fold[i] < -1 || std::cmp_greater_equal(fold[i], options.n_folds)) {
@@ -115,7 +126,11 @@ std::vector<PathPoint> cross_validate(const LabelledRows& data, const FeatureMom
                   "a fold without rows, or with all of them; every fold needs some of both");
     }
   }
-  std::vector<PathPoint> points;
+  PathResult result;
+  if (options.predict) {
+    result.held_out.assign(checked_mul(data.n_rows, data.n_classes, "held_out"),
+                           std::numeric_limits<float>::quiet_NaN());
+  }
   double best = std::numeric_limits<double>::infinity();
   std::size_t worse = 0;
   for (const double l2 : path) {
@@ -129,13 +144,14 @@ std::vector<PathPoint> cross_validate(const LabelledRows& data, const FeatureMom
       fit(data, moments, preconditioner, l2, options, folds[f], inner);
       score(data, folds[f], inner);
     });
-    points.push_back(summarise(folds, l2));
-    const double loss = points.back().log_loss;
+    result.points.push_back(summarise(folds, l2));
+    const double loss = result.points.back().log_loss;
+    if (loss < best && options.predict) gather(folds, data.n_classes, result.held_out);
     worse = loss > best ? worse + 1 : 0;
     best = std::min(best, loss);
     if (worse >= options.patience) break;
   }
-  return points;
+  return result;
 }
 
 }  // namespace eyespot

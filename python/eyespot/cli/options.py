@@ -37,13 +37,6 @@ class OnError(StrEnum):
     RAISE = "raise"
 
 
-class ClassWeights(StrEnum):
-    """How the classes weigh in the loss."""
-
-    NONE = "none"
-    BALANCED = "balanced"
-
-
 DATA_PANEL = "Data"
 NETWORK_PANEL = "Backbone"
 SOLVER_PANEL = "Training"
@@ -172,6 +165,22 @@ def l2(text: str) -> float | Literal["auto"]:
     except ValueError:
         message = f"--l2 is {text!r}; allowed: auto, or a number from 0 up"
         raise InvalidOption(message, source="--l2", code="invalid_argument") from None
+
+
+def class_weights(text: str) -> float | Literal["balanced"] | None:
+    """Return what ``--class-weights`` stands for."""
+    if text == "none":
+        return None
+    if text == "balanced":
+        return "balanced"
+    try:
+        return float(text)
+    except ValueError:
+        message = (
+            f"--class-weights is {text!r}; allowed: none, balanced, or a power such as 0.5, "
+            "which is between the two"
+        )
+        raise InvalidOption(message, source="--class-weights", code="invalid_argument") from None
 
 
 def expanded(files: list[Path]) -> list[Path]:

@@ -76,18 +76,27 @@ def train(
         ),
     ] = "auto",
     class_weights: Annotated[
-        options.ClassWeights,
+        str,
         typer.Option(
-            metavar="none|balanced",
-            help="'balanced' makes rare labels weigh as much as common ones.",
+            metavar="none|balanced|X",
+            help="'balanced' makes rare labels weigh as much as common ones; a power such as 0.5 "
+            "goes part of the way.",
             rich_help_panel=options.SOLVER_PANEL,
         ),
-    ] = options.ClassWeights.NONE,
+    ] = "none",
+    calibration: Annotated[
+        bool,
+        typer.Option(
+            help="Make the probabilities mean what they say, by cross-validation.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = True,
     threads: options.Threads = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a classifier on PHOTOS and save it as one ONNX file."""
+    from eyespot.calibration import Calibration
     from eyespot.classifier import ImageClassifier
     from eyespot.options import ModelParameters
 
@@ -102,7 +111,8 @@ def train(
         max_iterations=max_iterations,
         tolerance=tolerance,
         l2=options.l2(l2),
-        class_weights=None if class_weights == options.ClassWeights.NONE else "balanced",
+        class_weights=options.class_weights(class_weights),
+        calibration=calibration,
         feature_extractor=options.extractor(backbone, output_name),
         crop=crop,
         on_error=on_error.value,
@@ -124,6 +134,9 @@ def train(
         print_json({"model": str(output), **_training_json(model)})
         return
     typer.echo(_training_table(model))
+    if model.facts["calibration"]:
+        told = Calibration.from_dict(model.facts["calibration"])
+        typer.echo(f"\nCalibrated: {told}.")
     size_mb = len(model.to_bytes()) / 1e6
     typer.echo(f"\nSaved {output} ({size_mb:.1f} MB of ONNX). Try: eyespot predict {output} PHOTO")
 
@@ -155,5 +168,6 @@ def _training_table(model: ImageClassifier) -> str:
         ["images", *(f"{count:,}" for _, count, _ in sides)],
         ["accuracy", *(percent(metrics.accuracy) for _, _, metrics in sides)],
         ["log-loss", *(f"{metrics.log_loss:.4f}" for _, _, metrics in sides)],
+        ["calibration error", *(percent(m.expected_calibration_error) for _, _, m in sides)],
     ]
     return screen.table(rows)

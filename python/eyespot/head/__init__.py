@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from eyespot.head.rows import HeldOut, class_balance
 from eyespot.head.softmax import (
     HeadFit,
     HeadIteration,
     L2Path,
     StopReason,
-    class_balance,
     fit_softmax,
     select_l2,
     softmax_probabilities,
@@ -18,6 +18,7 @@ __all__ = [
     "Head",
     "HeadFit",
     "HeadIteration",
+    "HeldOut",
     "L2Path",
     "StopReason",
     "class_balance",

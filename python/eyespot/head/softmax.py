@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,9 +11,17 @@ import numpy as np
 
 from eyespot import _core
 from eyespot.errors import IncompatibleParameters, InvalidOption
+from eyespot.head.rows import (
+    HeldOut,
+    check_options,
+    check_rows,
+    enough_to_hold_out,
+    row_weights,
+    stratified_folds,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -23,8 +30,8 @@ __all__ = [
     "HeadIteration",
     "L2Path",
     "StopReason",
-    "class_balance",
     "fit_softmax",
+    "predict_held_out",
     "select_l2",
     "softmax_probabilities",
 ]
@@ -98,6 +105,9 @@ class L2Path:
         Minimum of the parabola through the best strength and its neighbours, in ``log(l2)``.
     n_evaluations : int
         Passes over the training part of one fold, summed over folds and strengths.
+    held_out : HeldOut or None
+        What the folds' models say of the other rows, at the best of the strengths that were tried;
+        None unless asked for.
     """
 
     l2: tuple[float, ...]
@@ -106,6 +116,7 @@ class L2Path:
     n_folds: int
     selected: float
     n_evaluations: int
+    held_out: HeldOut | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,6 +155,9 @@ class HeadFit:
         Plain arrays and numbers to resume from, see `fit_softmax`.
     path : L2Path or None
         How the penalty was chosen; None when it was given.
+    held_out : HeldOut or None
+        Predictions to calibrate by, see `fit_softmax`; None when not asked for, or when there are
+        too few rows to hold some out.
     """
 
     weights: NDArray[np.float32]
@@ -159,6 +173,7 @@ class HeadFit:
     stop_reason: StopReason
     state: dict[str, Any] = field(repr=False)
     path: L2Path | None = field(default=None, repr=False)
+    held_out: HeldOut | None = field(default=None, repr=False)
 
     @property
     def converged(self) -> bool:
@@ -183,6 +198,7 @@ def fit_softmax(
     state: Mapping[str, Any] | None = None,
     start: tuple[ArrayLike, ArrayLike] | None = None,
     cancel: _core.CancelToken | None = None,
+    held_out: bool = False,
 ) -> HeadFit:
     """Fit softmax regression.
 
@@ -226,6 +242,10 @@ def fit_softmax(
         The optimum does not depend on it, the way there does. Ignored with a state.
     cancel : CancelToken, optional
         Stops the work with `Cancelled` when set, within 50 ms.
+    held_out : bool, default False
+        Whether to predict every row by a model that was fitted without it, to calibrate by. With
+        ``l2="auto"`` these come from the cross-validation, without further fits; else from one of
+        their own.
 
     Returns
     -------
@@ -254,9 +274,9 @@ def fit_softmax(
     ----------
     J. Nocedal and S. Wright, Numerical Optimization, 2nd ed. (2006), chapters 3 and 7.
     """
-    x, y = _check_rows(embeddings, targets)
-    _check_options(n_classes, max_iterations, tolerance)
-    weights = _row_weights(y, n_classes, class_weights, sample_weight)
+    x, y = check_rows(embeddings, targets)
+    check_options(n_classes, max_iterations, tolerance)
+    weights = row_weights(y, n_classes, class_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
     path = None
     if state is not None:
@@ -271,10 +291,24 @@ def fit_softmax(
             pool=workers,
             seed=seed,
             cancel=cancel,
+            predict=held_out,
         )
         strength = path.selected
     else:
         strength = _number(l2)
+    predictions = path.held_out if path is not None else None
+    if held_out and path is None:
+        predictions = predict_held_out(
+            x,
+            y,
+            n_classes,
+            l2=strength,
+            class_weights=class_weights,
+            sample_weight=sample_weight,
+            pool=workers,
+            seed=seed,
+            cancel=cancel,
+        )
 
     solver = _core.SoftmaxSolver(
         x,
@@ -319,6 +353,7 @@ def fit_softmax(
         stop_reason=reason,
         state=final,
         path=path,
+        held_out=predictions,
     )
 
 
@@ -360,6 +395,7 @@ def select_l2(
     pool: _core.ThreadPool | None = None,
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
+    predict: bool = False,
 ) -> L2Path:
     """Choose the strength of the penalty by stratified cross-validation.
 
@@ -372,6 +408,8 @@ def select_l2(
         row is never held out.
     n_threads, pool, seed, cancel
         As in `fit_softmax`.
+    predict : bool, default False
+        Whether to keep what the folds' models say of the rows that they were not fitted to.
 
     Returns
     -------
@@ -392,23 +430,24 @@ def select_l2(
     mean variance is taken. Folds depend on `seed` and the order of the rows, never on the number of
     threads.
     """
-    x, y = _check_rows(embeddings, targets)
-    _check_options(n_classes, 1, 1.0)
+    x, y = check_rows(embeddings, targets)
+    check_options(n_classes, 1, 1.0)
     if n_folds < 2:
         msg = f"n_folds: {n_folds} given; allowed are whole numbers from 2"
         raise InvalidOption(msg, source="n_folds", code="invalid_argument")
-    weights = _row_weights(y, n_classes, class_weights, sample_weight)
+    weights = row_weights(y, n_classes, class_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
-    folds = _stratified_folds(y, n_classes, n_folds, seed)
-    enough = np.count_nonzero(folds >= 0) >= 2 * n_folds
+    folds = stratified_folds(y, n_classes, n_folds, seed)
+    enough = enough_to_hold_out(folds, n_folds)
     path = _RELATIVE_PATH if enough else _RELATIVE_PATH[:0]
-    variance, points = _core.softmax_path(
+    variance, points, predictions = _core.softmax_path(
         x,
         y,
         n_classes=n_classes,
         fold=folds if enough else np.full_like(folds, -1),
         n_folds=n_folds if enough else 0,
-        relative_path=path,
+        path=path,
+        predict=predict,
         tolerance=_PATH_TOLERANCE,
         weights=weights,
         pool=workers,
@@ -426,7 +465,64 @@ def select_l2(
         n_folds=n_folds,
         selected=selected,
         n_evaluations=sum(point[3] for point in points),
+        held_out=HeldOut.gather(predictions, folds, n_folds) if enough else None,
     )
+
+
+def predict_held_out(
+    embeddings: ArrayLike,
+    targets: ArrayLike,
+    n_classes: int,
+    *,
+    l2: float,
+    class_weights: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_folds: int = 5,
+    n_threads: int = 0,
+    pool: _core.ThreadPool | None = None,
+    seed: int = 0,
+    cancel: _core.CancelToken | None = None,
+) -> HeldOut | None:
+    """Predict every row by a model that was fitted without it, at one strength of the penalty.
+
+    Parameters
+    ----------
+    embeddings, targets, n_classes, class_weights, sample_weight, n_threads, pool, seed, cancel
+        As in `fit_softmax`; the folds are those of `select_l2`.
+    l2 : float
+        Strength of the penalty.
+    n_folds : int, default 5
+        At least 2.
+
+    Returns
+    -------
+    HeldOut or None
+        None with fewer than two rows a fold to hold out.
+
+    Raises
+    ------
+    InvalidOption, DataError, Cancelled
+        As in `fit_softmax`.
+    """
+    x, y = check_rows(embeddings, targets)
+    folds = stratified_folds(y, n_classes, n_folds, seed)
+    if not enough_to_hold_out(folds, n_folds):
+        return None
+    _, _, predictions = _core.softmax_path(
+        x,
+        y,
+        n_classes=n_classes,
+        fold=folds,
+        n_folds=n_folds,
+        path=np.array([l2], dtype=np.float64),
+        relative=False,
+        predict=True,
+        tolerance=_PATH_TOLERANCE,
+        weights=row_weights(y, n_classes, class_weights, sample_weight),
+        pool=pool if pool is not None else _core.ThreadPool(n_threads),
+        cancel=cancel,
+    )
+    return HeldOut.gather(predictions, folds, n_folds)
 
 
 def _minimum(strengths: list[float], losses: list[float]) -> float:
@@ -439,60 +535,6 @@ def _minimum(strengths: list[float], losses: list[float]) -> float:
     shift = 0.5 * (left - right) / bend if bend > 0 else 0.0
     step = np.log(strengths[best + 1] / strengths[best])
     return float(strengths[best] * np.exp(step * shift))
-
-
-def _power(spec: object) -> float:
-    if isinstance(spec, str) and spec == "balanced":
-        return 1.0
-    if isinstance(spec, (int, float)) and not isinstance(spec, bool) and np.isfinite(spec):
-        return float(spec)
-    msg = f'class_weight: {spec!r} given; allowed are None, "balanced", a number and a mapping'
-    raise InvalidOption(msg, source="class_weight", code="invalid_argument")
-
-
-def class_balance(
-    spec: Literal["balanced"] | float | Mapping[Any, float] | None,
-    targets: NDArray[np.integer[Any]],
-    classes: Sequence[Any] | NDArray[Any],
-) -> NDArray[np.float64] | None:
-    """Return the weight of each class.
-
-    Parameters
-    ----------
-    spec : None, "balanced", float or mapping
-        ``"balanced"`` gives a class of n_c rows ``n / (n_classes * n_c)``, a float ``p`` that to
-        the power of ``p``; a mapping gives each label its own weight, and 1 to labels that it
-        leaves out.
-    targets : integer ndarray of shape (n,)
-        Class of each row.
-    classes : sequence
-        Label of each class.
-
-    Returns
-    -------
-    float64 ndarray of shape (n_classes,) or None
-        None for no weights. A class without rows has weight 1.
-
-    Raises
-    ------
-    InvalidOption
-        Neither of these, or a label that is not among the classes.
-    """
-    if spec is None:
-        return None
-    if isinstance(spec, Mapping):
-        labels = list(classes)
-        unknown = [label for label in spec if label not in labels]
-        if unknown:
-            msg = f"class_weight: label {unknown[0]!r} is not among the classes {labels}"
-            raise InvalidOption(msg, source="class_weight", code="invalid_argument")
-        return np.array([float(spec.get(label, 1.0)) for label in labels])
-    power = _power(spec)
-    counts = np.bincount(targets, minlength=len(classes)).astype(np.float64)
-    weights = np.ones(len(classes))
-    some = counts > 0
-    weights[some] = (len(targets) / (len(classes) * counts[some])) ** power
-    return weights
 
 
 def softmax_probabilities(
@@ -543,64 +585,6 @@ def _number(l2: object) -> float:
     raise InvalidOption(msg, source="l2", code="invalid_argument")
 
 
-def _check_rows(
-    embeddings: ArrayLike, targets: ArrayLike
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    x = np.ascontiguousarray(embeddings, dtype=np.float32)
-    y = np.asarray(targets)
-    if x.ndim != 2 or 0 in x.shape:
-        msg = f"embeddings: shape {x.shape} given; two dimensions are needed, none of them empty"
-        raise InvalidOption(msg, source="embeddings", code="invalid_argument")
-    if y.shape != (len(x),) or not np.issubdtype(y.dtype, np.integer):
-        msg = f"targets: {y.dtype} of shape {y.shape} given; needed are {len(x)} integers"
-        raise InvalidOption(msg, source="targets", code="invalid_argument")
-    if y.min() < 0 or y.max() > np.iinfo(np.int32).max:
-        msg = f"targets: {y.min()} to {y.max()} given; allowed are classes from 0"
-        raise InvalidOption(msg, source="targets", code="invalid_argument")
-    return x, np.ascontiguousarray(y, dtype=np.int32)
-
-
-def _check_options(n_classes: int, max_iterations: int, tolerance: float) -> None:
-    for name, value, low in (("n_classes", n_classes, 1), ("max_iterations", max_iterations, 0)):
-        if value < low:
-            msg = f"{name}: {value} given; allowed are whole numbers from {low}"
-            raise InvalidOption(msg, source=name, code="invalid_argument")
-    if not (tolerance >= 0 and np.isfinite(tolerance)):
-        msg = f"tolerance: {tolerance} given; allowed are finite numbers from 0"
-        raise InvalidOption(msg, source="tolerance", code="invalid_argument")
-
-
-def _row_weights(
-    targets: NDArray[np.int32],
-    n_classes: int,
-    class_weights: ArrayLike | None,
-    sample_weight: ArrayLike | None,
-) -> NDArray[np.float32] | None:
-    if class_weights is None and sample_weight is None:
-        return None
-    if targets.max() >= n_classes:
-        msg = f"targets: {targets.max()} given; allowed are 0 to {n_classes - 1}"
-        raise InvalidOption(msg, source="targets", code="invalid_argument")
-    total = np.ones(len(targets), dtype=np.float64)
-    given = (
-        ("class_weights", class_weights, n_classes),
-        ("sample_weight", sample_weight, len(targets)),
-    )
-    for name, value, length in given:
-        if value is None:
-            continue
-        array = np.asarray(value, dtype=np.float64)
-        if array.shape != (length,) or not np.all(np.isfinite(array)) or np.any(array < 0):
-            msg = f"{name}: needed are {length} finite numbers from 0, got shape {array.shape}"
-            raise InvalidOption(msg, source=name, code="invalid_argument")
-        total *= array[targets] if name == "class_weights" else array
-    if not total.any():
-        msg = "class_weights, sample_weight: every row has zero weight"
-        raise InvalidOption(msg, source="sample_weight", code="invalid_argument")
-    # A common factor means nothing, but float32 must hold the numbers.
-    return np.ascontiguousarray(total / total.max(), dtype=np.float32)
-
-
 def _state_l2(
     state: Mapping[str, Any],
     shape: tuple[int, ...],
@@ -617,26 +601,3 @@ def _state_l2(
         msg = f"state: made with l2={strength}, not with l2={l2}"
         raise IncompatibleParameters(msg, source="state")
     return strength
-
-
-def _stratified_folds(
-    targets: NDArray[np.int32], n_classes: int, n_folds: int, seed: int
-) -> NDArray[np.int32]:
-    """Fold of each row: random within a class, even over all rows; -1 for a class of one row."""
-    key = _mix(
-        np.arange(len(targets), dtype=np.uint64) ^ _mix(np.array([seed % 2**64], dtype=np.uint64))
-    )
-    order = np.lexsort((key, targets))
-    counts = np.bincount(targets, minlength=n_classes)
-    order = order[counts[targets[order]] > 1]
-    folds = np.full(len(targets), -1, dtype=np.int32)
-    folds[order] = np.arange(len(order)) % n_folds
-    return folds
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Apply the output function of SplitMix64, a well-mixing bijection of 64-bit numbers."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Head:
     def __post_init__(self) -> None:
         if self.output not in ("softmax", "sigmoid"):
             raise _unfit("output", f"is {self.output!r}; allowed: softmax, sigmoid")
-        if not isinstance(self.layers, Sequence) or not self.layers:
+        if not isinstance(cast("object", self.layers), Sequence) or len(self.layers) == 0:
             raise _unfit("layers", "must hold at least one pair of weights and bias")
         layers = tuple((_frozen(weights), _frozen(bias)) for weights, bias in self.layers)
         width = layers[0][0].shape[-1] if layers[0][0].ndim else 0
@@ -64,7 +64,7 @@ class Head:
     @property
     def n_features(self) -> int:
         """Length of an embedding."""
-        return self.layers[0][0].shape[1]
+        return int(self.layers[0][0].shape[1])
 
     @property
     def n_classes(self) -> int:
