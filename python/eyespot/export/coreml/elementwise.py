@@ -1,0 +1,197 @@
+"""Translation of the operators that work on each element by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from eyespot.export.coreml.translator import Rearranged, Translator, Unsupported, operator
+
+if TYPE_CHECKING:
+    from eyespot.export.coreml.source import Node
+
+_UNARY: Final = {
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "Erf": "erf",
+    "Sqrt": "sqrt",
+    "Exp": "exp",
+    "Abs": "abs",
+    "Floor": "floor",
+    "Ceil": "ceil",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+}
+_BINARY: Final = {
+    "Add": "add",
+    "Sub": "sub",
+    "Mul": "mul",
+    "Div": "real_div",
+    "Pow": "pow",
+    "Max": "maximum",
+    "Min": "minimum",
+    "Sum": "add",
+}
+# ONNX's numbers of the types that a Cast may name.
+_FLOATS: Final = {1, 10, 11, 16}
+_CASTS: Final = {6: "int32", 7: "int32", 9: "bool"}
+
+
+@operator(*_UNARY)
+def unary(t: Translator, node: Node) -> Any:
+    """One input, one operation."""
+    return t.emit(_UNARY[node.kind], node.name, x=t.tensor(node.inputs[0]))
+
+
+@operator(*_BINARY)
+def binary(t: Translator, node: Node) -> Any:
+    """Two inputs; ``Max``, ``Min`` and ``Sum`` take any number."""
+    result = t.tensor(node.inputs[0])
+    if len(node.inputs) == 1:
+        return result
+    for name in node.inputs[1:]:
+        result = t.emit(_BINARY[node.kind], node.name, x=result, y=t.tensor(name))
+    return result
+
+
+@operator("Mean")
+def mean(t: Translator, node: Node) -> Any:
+    """Mean of several tensors."""
+    result = t.tensor(node.inputs[0])
+    for name in node.inputs[1:]:
+        result = t.emit("add", node.name, x=result, y=t.tensor(name))
+    return t.emit("mul", node.name, x=result, y=np.float32(1 / len(node.inputs)))
+
+
+@operator("Neg")
+def neg(t: Translator, node: Node) -> Any:
+    """Minus x."""
+    return t.emit("mul", node.name, x=t.tensor(node.inputs[0]), y=np.float32(-1))
+
+
+@operator("Log")
+def log(t: Translator, node: Node) -> Any:
+    """Natural logarithm; the smallest float stands for the epsilon that Core ML insists on."""
+    return t.emit("log", node.name, x=t.tensor(node.inputs[0]), epsilon=np.float32(1e-45))
+
+
+@operator("Reciprocal")
+def reciprocal(t: Translator, node: Node) -> Any:
+    """One over x, by division: Core ML's own ``inverse`` adds an epsilon."""
+    return t.emit("real_div", node.name, x=np.float32(1), y=t.tensor(node.inputs[0]))
+
+
+@operator("LeakyRelu")
+def leaky_relu(t: Translator, node: Node) -> Any:
+    """Slope `alpha` below 0."""
+    alpha = np.float32(node.attributes.get("alpha", 0.01))
+    return t.emit("leaky_relu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
+
+
+@operator("PRelu")
+def prelu(t: Translator, node: Node) -> Any:
+    """Apply a learnt slope below 0: for all, or for each channel."""
+    x, slope = t.tensor(node.inputs[0]), t.weights(node.inputs[1])
+    if slope.size == 1:
+        return t.emit("leaky_relu", node.name, x=x, alpha=slope.reshape(())[()])
+    if x.rank < 3 or slope.ndim < x.rank - 1 or slope.size != slope.shape[1 - x.rank]:
+        raise Unsupported(f"slopes of shape {slope.shape} are not one for each channel")
+    return t.emit("prelu", node.name, x=x, alpha=slope.reshape(-1))
+
+
+@operator("Elu")
+def elu(t: Translator, node: Node) -> Any:
+    """``alpha * (exp(x) - 1)`` below 0."""
+    alpha = np.float32(node.attributes.get("alpha", 1.0))
+    return t.emit("elu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
+
+
+@operator("HardSigmoid")
+def hard_sigmoid(t: Translator, node: Node) -> Any:
+    """``alpha * x + beta`` held between 0 and 1."""
+    return t.emit(
+        "sigmoid_hard",
+        node.name,
+        x=t.tensor(node.inputs[0]),
+        alpha=np.float32(node.attributes.get("alpha", 0.2)),
+        beta=np.float32(node.attributes.get("beta", 0.5)),
+    )
+
+
+@operator("HardSwish")
+def hard_swish(t: Translator, node: Node) -> Any:
+    """X times its hard sigmoid of slope 1/6."""
+    x = t.tensor(node.inputs[0])
+    gate = t.emit("sigmoid_hard", node.name, x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5))
+    return t.emit("mul", node.name, x=x, y=gate)
+
+
+@operator("Mish")
+def mish(t: Translator, node: Node) -> Any:
+    """X times the hyperbolic tangent of its softplus."""
+    x = t.tensor(node.inputs[0])
+    gate = t.emit("tanh", node.name, x=t.emit("softplus", node.name, x=x))
+    return t.emit("mul", node.name, x=x, y=gate)
+
+
+@operator("Gelu")
+def gelu(t: Translator, node: Node) -> Any:
+    """Gaussian error linear unit, exact or by tanh."""
+    tanh = node.attributes.get("approximate", "none") == "tanh"
+    mode = "TANH_APPROXIMATION" if tanh else "EXACT"
+    return t.emit("gelu", node.name, x=t.tensor(node.inputs[0]), mode=mode)
+
+
+@operator("Clip")
+def clip(t: Translator, node: Node) -> Any:
+    """Hold between two constants, either of which may be missing."""
+    low, high = node.attributes.get("min"), node.attributes.get("max")
+    if node.opset >= 11:
+        low, high = (
+            t.constant(node.inputs[place]).item() if node.has_input(place) else None
+            for place in (1, 2)
+        )
+    x = t.tensor(node.inputs[0])
+    limit = float(np.finfo(np.float32).max)  # what exporters write for "no limit"
+    low = None if low is None or low <= -limit else low
+    high = None if high is None or high >= limit else high
+    if low is None or high is None:
+        if low == 0:
+            return t.emit("relu", node.name, x=x)
+        if low is not None:
+            return t.emit("maximum", node.name, x=x, y=np.float32(low))
+        if high is not None:
+            return t.emit("minimum", node.name, x=x, y=np.float32(high))
+        return x
+    if (low, high) == (0, 6) and not t.neural_network:  # there it would become four layers
+        return t.emit("relu6", node.name, x=x)
+    return t.emit("clip", node.name, x=x, alpha=np.float32(low), beta=np.float32(high))
+
+
+@operator("Cast")
+def cast(t: Translator, node: Node) -> Any:
+    """Change the type. Core ML chooses its floating type by itself, and pixels come as floats."""
+    to = node.attributes["to"]
+    value = t.value(node.inputs[0])
+    held = value.source if isinstance(value, Rearranged) else value
+    if to in _FLOATS and _is_float(held):
+        return value
+    if to in _FLOATS:
+        return t.emit("cast", node.name, x=t.tensor(node.inputs[0]), dtype="fp32")
+    if to not in _CASTS:
+        raise Unsupported(f"a conversion to ONNX's type {to}")
+    return t.emit("cast", node.name, x=t.tensor(node.inputs[0]), dtype=_CASTS[to])
+
+
+def _is_float(value: Any) -> bool:
+    from coremltools.converters.mil.mil import types
+
+    return bool(types.is_float(value.dtype))
+
+
+@operator("Identity", "Dropout")
+def identity(t: Translator, node: Node) -> Any:
+    """Nothing, when a model only predicts."""
+    return t.value(node.inputs[0])
