@@ -231,6 +231,36 @@ class Preprocessing:
             options["resample"] = options["resample"].removesuffix("_antialias")
         return cls(**options)
 
+    def describe(self) -> str:
+        """Return in words what happens between an image file and the network.
+
+        This is the whole definition: training, prediction and every export follow it.
+        """
+        size = f"{self.width} x {self.height} px"
+        crops = {
+            CropPolicy.CENTER_CROP: "the largest centred rectangle of the input's shape is kept",
+            CropPolicy.FIT: "the whole photo is kept, centred on white where it leaves space",
+            CropPolicy.STRETCH: "the whole photo is kept, each side scaled on its own",
+        }
+        filters = {
+            Resample.BILINEAR: "a triangle (bilinear)",
+            Resample.BICUBIC: "Catmull-Rom (bicubic, a = -0.5)",
+        }
+        resizing = f"antialiased by {filters[self.resample]}, to whole levels 0 to 255"
+        steps = [
+            "decoded to 8-bit RGB, upright (EXIF orientation applied), transparent parts on white",
+            f"{crops[self.crop]} and resized to {size} in the same step, {resizing}",
+        ]
+        if self.dtype != "uint8":
+            values = f"(level * {self.scale:.9g} - mean) / std"
+            steps.append(
+                f"each level becomes {values}, mean {list(self.mean)}, std {list(self.std)}, "
+                f"channels in {self.color.upper()} order, {self.layout.upper()}, {self.dtype}"
+            )
+        else:
+            steps.append(f"channels in {self.color.upper()} order, {self.layout.upper()}, uint8")
+        return "; ".join(steps)
+
     def core_spec(self) -> _core.PixelSpec:
         """Return what the native core needs to fill one input.
 

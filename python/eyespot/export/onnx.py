@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from eyespot.errors import ExportError
+from eyespot.export.pixels import INPUT_NAME, InputForm, input_value, pixel_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import onnx
-    from numpy.typing import NDArray
 
     from eyespot.head import Head
     from eyespot.options import Preprocessing
@@ -27,16 +25,19 @@ __all__ = [
     "INPUT_NAME",
     "METADATA_FACTS",
     "METADATA_PREPROCESSING",
+    "METADATA_WORDS",
     "OUTPUT_NAME",
     "assemble",
+    "check_model",
+    "opset_of",
 ]
 
-#: Name of the only input: uint8 pixels of shape (N, height, width, 3), RGB.
-INPUT_NAME: Final = "image"
 #: Name of the only output: float32 of shape (N, n_classes); of a softmax, each row sums to 1.
 OUTPUT_NAME: Final = "probabilities"
 #: Metadata key: what the pixels of the input must be (the text of `Preprocessing.to_json`).
 METADATA_PREPROCESSING: Final = "eyespot.preprocessing"
+#: Metadata key: the same for people, with what the graph does to the pixels.
+METADATA_WORDS: Final = "eyespot.preprocessing.words"
 #: Metadata key: a JSON object with classes, backbone, parameters and training facts.
 METADATA_FACTS: Final = "eyespot.model"
 
@@ -97,25 +98,18 @@ def assemble(
     batch = _batch_dimension(image)
     _prefix_names(inner.graph)
 
-    nodes, constants = _normalisation(preprocessing, image.name)
+    nodes, constants = pixel_stage(preprocessing, image.name, opset=opset_of(inner))
     nodes += inner.graph.node
     head_nodes, head_constants = _dense_layers(inner.graph.output[0].name, head)
     graph = helper.make_graph(
         [*nodes, *head_nodes],
         "eyespot_classifier",
-        [
-            helper.make_tensor_value_info(
-                INPUT_NAME,
-                onnx.TensorProto.UINT8,
-                [batch, preprocessing.height, preprocessing.width, 3],
-            )
-        ],
+        [input_value(preprocessing, InputForm.UINT8_NHWC, batch)],
         [helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, [batch, len(classes)])],
         [*constants, *inner.graph.initializer, *head_constants],
         sparse_initializer=inner.graph.sparse_initializer,
     )
     graph.quantization_annotation.extend(inner.graph.quantization_annotation)
-    graph.input[0].type.denotation = "IMAGE"
     model = helper.make_model(
         graph,
         opset_imports=sorted(inner.opset_import, key=lambda entry: entry.domain),
@@ -129,7 +123,7 @@ def assemble(
     metadata |= {f"backbone.{p.key}": p.value for p in backbone.metadata_props}
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
-    _check_model(model)
+    check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -152,7 +146,7 @@ def _modern(backbone: onnx.ModelProto) -> onnx.ModelProto:
     model.CopyFrom(backbone)
     for entry in model.opset_import:
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
-    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+    opset = opset_of(model)
     if opset >= _MIN_OPSET:
         return model
     try:
@@ -210,47 +204,6 @@ def _prefix_names(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]  # hints only, and those of a fixed batch would contradict ours
 
 
-def _normalisation(
-    preprocessing: Preprocessing, target: str
-) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Return the nodes from the pixels to `target`, and their constants."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    nodes: list[onnx.NodeProto] = []
-    constants: list[onnx.TensorProto] = []
-
-    def step(operator: str, name: str, *constant: NDArray[Any], **attributes: Any) -> None:
-        source = nodes[-1].output[0] if nodes else INPUT_NAME
-        inputs = [source]
-        for value in constant:
-            constants.append(numpy_helper.from_array(value, f"preprocessing/{name}_value"))
-            inputs.append(constants[-1].name)
-        result = f"preprocessing/{name}"
-        nodes.append(helper.make_node(operator, inputs, [result], name=result, **attributes))
-
-    if preprocessing.color == "bgr":
-        step("Gather", "bgr", np.array([2, 1, 0], np.int64), axis=3)
-    planar = preprocessing.layout == "nchw"
-    if planar:
-        step("Transpose", "planes", perm=[0, 3, 1, 2])
-    if preprocessing.dtype != "uint8":
-        step("Cast", "float", to=onnx.TensorProto.FLOAT)
-        shape = (1, 3, 1, 1) if planar else (1, 1, 1, 3)
-        if preprocessing.scale != 1:
-            step("Mul", "scaled", np.float32(preprocessing.scale).reshape(1))
-        if any(preprocessing.mean):
-            step("Sub", "centred", np.array(preprocessing.mean, np.float32).reshape(shape))
-        if preprocessing.std != (1, 1, 1):
-            step("Div", "normalised", np.array(preprocessing.std, np.float32).reshape(shape))
-        if preprocessing.dtype == "float16":
-            step("Cast", "half", to=onnx.TensorProto.FLOAT16)
-    if not nodes:
-        step("Identity", "pixels")
-    nodes[-1].output[0] = target
-    return nodes, constants
-
-
 def _dense_layers(features: str, head: Head) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Return the nodes from the embedding to the probabilities, and their constants."""
     from onnx import helper, numpy_helper
@@ -295,6 +248,7 @@ def _metadata(
     )
     return {
         METADATA_PREPROCESSING: pixels.to_json(),
+        METADATA_WORDS: preprocessing.describe(),
         METADATA_FACTS: json.dumps(facts, separators=(",", ":"), allow_nan=False),
         "names": repr(by_number),  # Ultralytics reads a Python literal
         "labels": json.dumps(list(classes)),
@@ -308,7 +262,19 @@ def _metadata(
     }
 
 
-def _check_model(model: onnx.ModelProto) -> None:
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of a model's plain operators, 0 if it names none."""
+    return next((int(entry.version) for entry in model.opset_import if not entry.domain), 0)
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """Refuse a model that is larger than a file may be, or not valid.
+
+    Raises
+    ------
+    ExportError
+        With what ONNX's checker says of it.
+    """
     import onnx
 
     if (size := model.ByteSize()) > _MAX_BYTES:
