@@ -50,6 +50,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "_core": 0,
     "errors": 0,
     "options": 1,
+    "model_metadata": 1,
     "paths": 1,
     "progress": 1,
     "files": 1,
@@ -75,12 +76,14 @@ PYTHON_LEVELS: dict[str, int] = {
     "report": 6,
     "model_file": 7,
     "screen": 7,
-    "classifier": 8,
+    "exporting": 8,
     "samples": 8,
-    "demo": 9,
-    "cli": 10,
-    "__main__": 11,
-    "__init__": 11,
+    "verifying": 9,
+    "classifier": 9,
+    "demo": 10,
+    "cli": 11,
+    "__main__": 12,
+    "__init__": 12,
 }
 
 

@@ -28,14 +28,17 @@ if TYPE_CHECKING:
         SkippedImagesWarning,
     )
     from eyespot.estimator import SoftmaxRegression
+    from eyespot.exporting import Export
     from eyespot.features import FeatureExtractor, Features
     from eyespot.head import Head, HeadFit, StopReason, fit_softmax, softmax_probabilities
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
+    from eyespot.model_metadata import ModelMetadata
     from eyespot.options import CropPolicy, ModelParameters, Preprocessing, Resample, SplitStrategy
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.progress import Phase, Progress
     from eyespot.training import TrainingReport
+    from eyespot.verifying import Verification, verify
 
 # Where each public name lives. The import above tells type checkers the same.
 _HOMES: Final[dict[str, str]] = {
@@ -50,6 +53,7 @@ _HOMES: Final[dict[str, str]] = {
     "DataError": "errors",
     "DataSource": "data",
     "DecodeError": "errors",
+    "Export": "exporting",
     "ExportError": "errors",
     "EyespotError": "errors",
     "FeatureExtractor": "features",
@@ -63,6 +67,7 @@ _HOMES: Final[dict[str, str]] = {
     "InvalidOption": "errors",
     "Loader": "loader",
     "ModelError": "errors",
+    "ModelMetadata": "model_metadata",
     "ModelParameters": "options",
     "ModifiedTrainingData": "errors",
     "Phase": "progress",
@@ -76,11 +81,13 @@ _HOMES: Final[dict[str, str]] = {
     "SplitStrategy": "options",
     "StopReason": "head",
     "TrainingReport": "training",
+    "Verification": "verifying",
     "__version__": "_core",
     "fit_softmax": "head",
     "get_cmake_dir": "paths",
     "get_include": "paths",
     "softmax_probabilities": "head",
+    "verify": "verifying",
 }
 
 __all__ = [
@@ -95,6 +102,7 @@ __all__ = [
     "DataError",
     "DataSource",
     "DecodeError",
+    "Export",
     "ExportError",
     "EyespotError",
     "FeatureExtractor",
@@ -108,6 +116,7 @@ __all__ = [
     "InvalidOption",
     "Loader",
     "ModelError",
+    "ModelMetadata",
     "ModelParameters",
     "ModifiedTrainingData",
     "Phase",
@@ -121,11 +130,13 @@ __all__ = [
     "SplitStrategy",
     "StopReason",
     "TrainingReport",
+    "Verification",
     "__version__",
     "fit_softmax",
     "get_cmake_dir",
     "get_include",
     "softmax_probabilities",
+    "verify",
 ]
 
 

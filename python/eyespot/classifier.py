@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eyespot._core import CancelToken
+    from eyespot.exporting import Export, InputForm, Sidecar
     from eyespot.images import ImageInput
+    from eyespot.model_metadata import ModelMetadata
     from eyespot.options import Preprocessing
     from eyespot.training import TrainingReport
 
@@ -80,6 +82,8 @@ class ImageClassifier:
         The labels, sorted; the order of the columns of every probability array.
     preprocessing : Preprocessing
         What the model's input takes: the size, the crop and the filter; uint8 RGB pixels, NHWC.
+    metadata : ModelMetadata
+        What its maker says of it: author, description, licence, version.
     parameters : mapping
         The parameters of the training, as plain values.
     training_metrics : ClassifierMetrics
@@ -246,11 +250,125 @@ class ImageClassifier:
         target = Path(path)
         if target.suffix.lower() in (".mlmodel", ".mlpackage"):
             message = (
-                f"{target}: save writes ONNX files; name it {target.with_suffix('.onnx').name}"
+                f"{target}: save writes ONNX files; name it {target.with_suffix('.onnx').name}, "
+                "or use export"
             )
             raise InvalidOption(message, source=str(target), code="invalid_argument")
         write_atomically(target, self._opened.data)
         return target
+
+    def write(self, path: str | os.PathLike[str], metadata: ModelMetadata | None = None) -> Export:
+        """Write the model for an app to load, as Create ML's ``write(to:metadata:)`` does.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; the ending says what: ``.mlpackage``, ``.mlmodel`` or ``.onnx``.
+        metadata : ModelMetadata, optional
+            What to say of it. The default is Create ML's: the full name of the operating system's
+            user as the author, and version ``"1"``.
+
+        Returns
+        -------
+        Export
+            The file, and the proof that it answers as this model does; see `export`.
+        """
+        from eyespot.model_metadata import ModelMetadata
+
+        return self.export(path, metadata=ModelMetadata() if metadata is None else metadata)
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        input: Literal["uint8_nhwc", "float_nchw", "resize"] = "uint8_nhwc",  # noqa: A002
+        label_output: bool = False,
+        quantize: Literal["int8"] | None = None,
+        names: Literal["classic", "createml"] = "classic",
+        head: Literal["softmax", "glm"] = "softmax",
+        precision: Literal["float16", "float32"] | None = None,
+        minimum_deployment_target: str | None = None,
+        metadata: ModelMetadata | None = None,
+        photos: DataSource | Iterable[ImageInput] | None = None,
+        n_images: int | None = None,
+        sidecars: Sequence[Literal["labels", "huggingface", "triton"]] = (),
+        force: bool = False,
+    ) -> Export:
+        """Write the model for other programs, and prove that the file answers as the model does.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; the ending says what: ``.onnx``, ``.mlpackage`` or ``.mlmodel``. What is
+            there of the same kind is replaced in one step.
+        input : {"uint8_nhwc", "float_nchw", "resize"}
+            ONNX only. What the input ``image`` takes: uint8 pixels of the network's size, as
+            `save` writes it; float32 planes of the levels 0 to 255; or uint8 pixels of any size,
+            crop and resize being in the graph.
+        label_output : bool
+            ONNX only. Add an output ``label``, the text of the most probable label.
+        quantize : {"int8"}, optional
+            ONNX only. Compute with eight bits, calibrated on `photos`; a quarter of the size.
+        names : {"classic", "createml"}
+            Core ML only. Outputs ``classLabel`` and ``classLabelProbs``, or Create ML's ``target``
+            and ``targetProbability``.
+        head : {"softmax", "glm"}
+            Core ML only. One network, or Create ML's pipeline of extractor and linear model.
+        precision : {"float16", "float32"}, optional
+            Core ML only. Of the backbone; the default is half, as usual there.
+        minimum_deployment_target : str, optional
+            Core ML only. Such as ``"iOS16"``; the default is the oldest that can read the file.
+        metadata : ModelMetadata, optional
+            What to say of it; the default is what this model says already, or nothing but
+            ``version="1"``, so that the bytes do not depend on who exports.
+        photos : DataSource or iterable of path, bytes, ndarray or PIL.Image, optional
+            Photos to compare on, training or validation ones for instance. Without them made
+            images are used, and the proof says so.
+        n_images : int, optional
+            How many images to compare on at most, evenly spread over `photos`: 32; 8 for Core ML,
+            whose files are interpreted in NumPy, slowly.
+        sidecars : sequence of {"labels", "huggingface", "triton"}
+            ONNX only. What to write beside it: ``NAME.labels.txt``, the folder
+            ``NAME-huggingface``, the folder ``NAME-triton``.
+        force : bool
+            Write the file even if it does not answer as the model does; the proof tells.
+
+        Returns
+        -------
+        Export
+            The file, and the proof, which its metadata hold too.
+
+        Raises
+        ------
+        InvalidOption
+            If an option is not allowed, or not for this format.
+        ExportError
+            If the comparison fails (code ``"parity"``), the model cannot have this form, or the
+            file cannot be written. What was there is then unchanged.
+        DataError
+            If none of the photos can be read.
+
+        Notes
+        -----
+        The same model, options and photos give the same bytes.
+        """
+        from eyespot.exporting import ExportOptions, export_model
+
+        options = ExportOptions(
+            input=cast("InputForm", input),
+            label_output=label_output,
+            quantize=quantize,
+            names=names,
+            head=head,
+            precision=precision,
+            minimum_deployment_target=minimum_deployment_target,
+            metadata=metadata,
+            photos=photos,
+            n_images=n_images,
+            sidecars=cast("tuple[Sidecar, ...]", sidecars),
+            force=force,
+        )
+        return export_model(self._opened, path, options)
 
     # -- asking it ----------------------------------------------------------------------------
 
@@ -543,6 +661,13 @@ class ImageClassifier:
     def preprocessing(self) -> Preprocessing:
         """What the model's input takes: uint8 RGB pixels, NHWC, of this size, crop and filter."""
         return self._opened.preprocessing
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the maker of the model says of it; a model that was only saved is unsigned."""
+        from eyespot.exporting import metadata_of
+
+        return metadata_of(self._opened)
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eyespot.calibration import Calibration
 from eyespot.errors import InvalidOption, ModelError
+from eyespot.export.forms import METADATA_EXPORT
 from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING
 from eyespot.inference import NetworkRunner
 from eyespot.options import Preprocessing
@@ -132,6 +133,8 @@ def _runner(model: bytes, source: str) -> NetworkRunner:
     try:
         return NetworkRunner(model, source=source)
     except ModelError as error:
+        if METADATA_EXPORT.encode() in model:
+            raise _exported(source) from error
         if error.code == "unsupported_shape":  # sound, but of another shape than ours
             raise _foreign(source) from error
         reason = str(error).removeprefix(f"{source}: ")
@@ -179,12 +182,23 @@ def _check_shapes(
     runner: NetworkRunner, preprocessing: Preprocessing, facts: Mapping[str, Any], source: str
 ) -> None:
     """Refuse a graph that does not take and give what the metadata say."""
+    form = json.loads(runner.metadata.get(METADATA_EXPORT, "{}")).get("input", "uint8_nhwc")
+    if form != "uint8_nhwc":
+        raise _exported(source)
     expected = [preprocessing.height, preprocessing.width, 3]
     if runner.input_shape[1:] != expected or preprocessing.dtype != "uint8":
         raise damaged(source, f"its input is {runner.input_shape}, expected [N, *{expected}]")
     if runner.output_shape[1:] != [len(facts["classes"])]:
         found = f"its output is {runner.output_shape} for {len(facts['classes'])} labels"
         raise damaged(source, found)
+
+
+def _exported(source: str) -> ModelError:
+    message = (
+        f"{source}: an export for other programs, whose input or outputs eyespot does not take; "
+        "load the model that it was made from ('eyespot inspect' shows what it is)"
+    )
+    return ModelError(message, source=source, code="unsupported_model")
 
 
 def _foreign(source: str) -> ModelError:

@@ -1,4 +1,4 @@
-"""The command line: ``eyespot train | evaluate | predict | inspect | extract | demo``.
+"""The command line: ``eyespot train | evaluate | predict | inspect | export | verify ...``.
 
 Results go to standard output, everything else (progress, notes, errors) to standard error. The exit
 code is 0 for success, 1 for a failure, 2 for a command that makes no sense, 130 for Ctrl-C.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from eyespot.cli import demo, evaluate, extract, inspect, predict, train
+from eyespot.cli import demo, evaluate, export, extract, inspect, predict, train, verify
 from eyespot.cli.runner import app, guarded
 
 __all__ = ["main"]
@@ -20,6 +20,8 @@ for _command in (  # the order of --help
     evaluate.evaluate,
     predict.predict,
     inspect.inspect,
+    export.export,
+    verify.verify,
     extract.extract,
     demo.demo,
 ):

@@ -20,7 +20,8 @@ _CARDS = Path(__file__).parents[1] / "backbones"
 
 def inspect(
     model: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL]", help="A model that 'train' saved.")
+        Path | None,
+        typer.Argument(metavar="[MODEL]", help="A model that 'train' saved or 'export' wrote."),
     ] = None,
     backbone: Annotated[
         bool, typer.Option("--backbone", help="Show the card of the built-in backbone.")
@@ -28,6 +29,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> None:
     """Tell what MODEL is and how it was made."""
+    from eyespot import verifying
     from eyespot.classifier import ImageClassifier
 
     if backbone == (model is not None):
@@ -35,6 +37,13 @@ def inspect(
         raise InvalidOption(message, source="MODEL", code="invalid_argument")
     if model is None:
         _inspect_backbone(as_json=as_json)
+        return
+    if verifying.is_export(model):
+        exported = verifying.read_export(model)
+        if as_json:
+            print_json(exported.to_plain())
+        else:
+            typer.echo(exported.summary())
         return
     classifier = ImageClassifier.load(model)
     typer.echo(classifier.to_json() if as_json else classifier.summary())

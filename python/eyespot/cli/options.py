@@ -202,6 +202,15 @@ def expanded(files: list[Path]) -> list[Path]:
     return paths
 
 
+def any_photos(path: Path) -> DataSource | list[Path]:
+    """Return the photos of a table or of a folder, with their labels where there are any."""
+    if not path.is_dir() and path.suffix.lower() not in (".csv", ".tsv"):
+        return [path]
+    if is_flat(path):
+        return expanded([path])
+    return data_source(path, DataFormat.AUTO, "path", "label")
+
+
 def is_flat(folder: Path) -> bool:
     """Whether `folder` is a folder without sub-folders, so that its photos have no labels."""
     return folder.is_dir() and not any(

@@ -1,0 +1,163 @@
+"""Exports on real photos, read by other people's tools, against `predict_proba`."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from eyespot import (
+    ConvergenceWarning,
+    DataSource,
+    FeatureExtractor,
+    ImageClassifier,
+    Loader,
+    ModelParameters,
+    verify,
+)
+from eyespot.images import read_image
+
+SETS = {"flowers5": 150, "hymenoptera": 100, "trashnet": 150, "weather4": 100}
+
+
+def mixed(test_data, part, share=1.0):
+    """Return photos of four sets, evenly spread over each, and the set that each is from."""
+    paths, labels = [], []
+    for name, most in SETS.items():
+        found = DataSource.labeled_directories(test_data(f"photos/{name}/{part}")).paths
+        count = int(most * share)
+        paths += [found[(2 * i + 1) * len(found) // (2 * count)] for i in range(count)]
+        labels += [name] * count
+    return paths, labels
+
+
+@pytest.fixture(scope="module")
+def model(test_data):
+    """A model that tells the four sets apart."""
+    paths, labels = mixed(test_data, "train", 0.2)
+    by_label = {name: [p for p, q in zip(paths, labels, strict=True) if q == name] for name in SETS}
+    parameters = ModelParameters(
+        feature_extractor=FeatureExtractor.default(), l2=0.01, calibration=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return ImageClassifier.train(DataSource.files_by_label(by_label), parameters)
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def model_inputs(model, paths):
+    with Loader(paths, model.preprocessing, batch_size=50) as loader:
+        return [batch.pixels for batch in loader]
+
+
+def test_500_photos_get_the_same_answer_from_onnx_runtime(model, test_data, tmp_path):
+    paths, _ = mixed(test_data, "test")
+    assert len(paths) == 500
+    expected = model.predict_proba(paths)
+    batches = model_inputs(model, paths)
+    for form in ("uint8_nhwc", "float_nchw"):
+        run = session(model.export(tmp_path / "a.onnx", input=form, n_images=2).path)
+        feeds = batches
+        if form == "float_nchw":
+            feeds = [batch.transpose(0, 3, 1, 2).astype(np.float32) for batch in batches]
+        got = np.concatenate([run.run(None, {"image": feed})[0] for feed in feeds])
+        assert np.abs(got - expected).max() <= 1e-5
+        assert np.array_equal(got.argmax(axis=1), expected.argmax(axis=1))
+
+
+def test_photos_of_any_size_get_the_same_label(model, test_data, tmp_path):
+    """Camera photos of up to 12 megapixels, and photos from the web, as whole files and as pixels.
+
+    Of large JPEG files `predict` decodes a smaller version, so its pixels differ, too.
+    """
+    folders = [test_data("decode/camera"), test_data("decode/web")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.jp*g"))]
+    paths += mixed(test_data, "test", 0.2)[0]
+    expected = model.predict_proba(paths)
+    run = session(model.export(tmp_path / "a.onnx", input="resize", n_images=2).path)
+    got = np.concatenate([run.run(None, {"image": read_image(p)[None]})[0] for p in paths])
+    assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
+    assert np.abs(got - expected).max() <= 0.1
+    assert np.abs(got - expected).mean() <= 1e-3
+
+
+def test_a_proof_on_photos_is_repeated_from_the_file(model, test_data, tmp_path):
+    paths, _ = mixed(test_data, "test", 0.1)
+    export = model.export(tmp_path / "a.onnx", input="resize", photos=paths, n_images=8)
+    assert export.proof.passed
+    found = verify(export.path, paths)
+    assert found.passed
+    assert found.checks[-1].n_images == 8
+
+
+def test_int8_costs_little_on_real_photos(model, test_data, tmp_path):
+    paths, labels = mixed(test_data, "train", 0.2)
+    by_label = {name: [p for p, q in zip(paths, labels, strict=True) if q == name] for name in SETS}
+    photos = DataSource.files_by_label(by_label)
+    export = model.export(tmp_path / "a.onnx", quantize="int8", photos=photos)
+    assert export.size < 0.6 * len(model.to_bytes())  # whose weights are in half precision
+    held_out, labels = mixed(test_data, "test", 0.2)
+    exported = ImageClassifier.load(export.path)
+    agreed = [
+        a == b
+        for a, b in zip(exported.predict_many(held_out), model.predict_many(held_out), strict=True)
+    ]
+    assert np.mean(agreed) >= 0.95
+
+
+# -- other people's tools -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few(model, test_data):
+    """Some photos as model inputs, and the answers."""
+    paths, _ = mixed(test_data, "test", 0.04)
+    return np.concatenate(model_inputs(model, paths)), model.predict_proba(paths)
+
+
+def feed(pixels, form):
+    return pixels.transpose(0, 3, 1, 2).astype(np.float32) if form == "float_nchw" else pixels
+
+
+@pytest.mark.parametrize("form", ["uint8_nhwc", "float_nchw"])
+def test_the_reference_evaluator_agrees_on_photos(model, few, tmp_path, form):
+    from onnx.reference import ReferenceEvaluator
+
+    pixels, expected = few
+    path = model.export(tmp_path / "a.onnx", input=form, n_images=2).path
+    (got,) = ReferenceEvaluator(onnx.load(path)).run(None, {"image": feed(pixels[:1], form)})
+    assert np.abs(got - expected[:1]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["uint8_nhwc", "float_nchw", "resize"])
+def test_opencv_agrees(model, few, tmp_path, form):
+    cv2 = pytest.importorskip("cv2", reason="needs: pip install opencv-python-headless")
+    if form == "resize" and int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip("OpenCV reads graphs of any size from version 5 on")
+    pixels, expected = few
+    network = cv2.dnn.readNetFromONNX(
+        str(model.export(tmp_path / "a.onnx", input=form, n_images=2).path)
+    )
+    for number in range(len(pixels)):
+        network.setInput(np.ascontiguousarray(feed(pixels[number : number + 1], form)))
+        assert np.abs(network.forward() - expected[number]).max() <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["uint8_nhwc", "float_nchw", "resize"])
+def test_openvino_agrees(model, few, tmp_path, form):
+    openvino = pytest.importorskip("openvino", reason="needs: pip install openvino")
+    pixels, expected = few
+    path = model.export(tmp_path / "a.onnx", input=form, label_output=True, n_images=2).path
+    # Its default is bfloat16 where the processor can.
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    result = compiled({compiled.inputs[0]: feed(pixels, form)})
+    got = result[compiled.output("probabilities")]
+    assert np.abs(got - expected).max() <= 1e-5
+    label = result[compiled.output("label")]
+    assert label.tolist() == [model.classes[index] for index in expected.argmax(axis=1)]
