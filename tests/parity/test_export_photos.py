@@ -97,7 +97,7 @@ def test_a_proof_on_photos_is_repeated_from_the_file(model, test_data, tmp_path)
 
 
 def test_int8_costs_little_on_real_photos(model, test_data, tmp_path):
-    paths, labels = mixed(test_data, "train", 0.2)
+    paths, labels = mixed(test_data, "train", 0.1)
     by_label = {name: [p for p, q in zip(paths, labels, strict=True) if q == name] for name in SETS}
     photos = DataSource.files_by_label(by_label)
     export = model.export(tmp_path / "a.onnx", quantize="int8", photos=photos)

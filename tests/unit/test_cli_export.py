@@ -111,11 +111,11 @@ def test_a_folder_without_labels_and_one_photo_will_do(saved, photos, tmp_path):
     [
         (["a.tflite"], 2, "allowed: .onnx, .mlpackage, .mlmodel"),
         (["no/a.onnx"], 1, "does not exist"),
-        (["a.onnx", "--input", "bgr"], 2, "input is 'bgr'; allowed: 'uint8_nhwc'"),
-        (["a.onnx", "--quantize", "int8"], 2, "needs photos to calibrate on"),
-        (["a.onnx", "--head", "glm"], 2, "head is an option of .mlpackage"),
+        (["a.onnx", "--input", "bgr"], 2, "--input is 'bgr'; allowed: 'uint8_nhwc'"),
+        (["a.onnx", "--quantize", "int8"], 2, "--quantize int8 needs photos to calibrate on"),
+        (["a.onnx", "--head", "glm"], 2, "--head is an option of .mlpackage"),
         (["a.onnx", "--meta", "x"], 2, "--meta is 'x'; allowed: NAME=TEXT"),
-        (["a.onnx", "--sidecar", "hf"], 2, "sidecars is 'hf'"),
+        (["a.onnx", "--sidecar", "hf"], 2, "--sidecar is 'hf'"),
         (["a.onnx", "--photos", "nowhere"], 1, "nowhere"),
     ],
 )

@@ -41,6 +41,15 @@ _SAID_IN_OPTIONS = {
     "choose output_name": "choose --output-name",
     "ratio is": "--validation is",
     "n_threads is": "--threads is",
+    "force=True": "--force",
+    "quantize='int8'": "--quantize int8",
+    "export input='uint8_nhwc'": "use --input uint8_nhwc",
+    "input is": "--input is",
+    "quantize is": "--quantize is",
+    "sidecars is": "--sidecar is",
+    "names is": "--names is",
+    "head is": "--head is",
+    "precision is": "--precision is",
 }
 
 
