@@ -293,6 +293,8 @@ class ImageClassifier:
         n_images: int | None = None,
         sidecars: Sequence[Literal["labels", "huggingface", "triton"]] = (),
         force: bool = False,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
     ) -> Export:
         """Write the model for other programs, and prove that the file answers as the model does.
 
@@ -332,6 +334,10 @@ class ImageClassifier:
             ``NAME-huggingface``, the folder ``NAME-triton``.
         force : bool
             Write the file even if it does not answer as the model does; the proof tells.
+        progress : callable, optional
+            Called from this thread with a `Progress`.
+        cancel : CancelToken, optional
+            Ends the work with `Cancelled`.
 
         Returns
         -------
@@ -368,7 +374,7 @@ class ImageClassifier:
             sidecars=cast("tuple[Sidecar, ...]", sidecars),
             force=force,
         )
-        return export_model(self._opened, path, options)
+        return export_model(self._opened, path, options, progress=progress, cancel=cancel)
 
     # -- asking it ----------------------------------------------------------------------------
 

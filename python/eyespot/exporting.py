@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import numpy as np
 
 from eyespot.data import DataSource
-from eyespot.errors import ExportError, ImageError, InvalidOption
+from eyespot.errors import Cancelled, ExportError, ImageError, InvalidOption
 from eyespot.export.forms import (
     METADATA_EXPORT,
     METADATA_PROOF,
@@ -27,6 +27,7 @@ from eyespot.export.parity import (
     Comparison,
     ParityProof,
     StoredAnswers,
+    Tolerance,
     compare,
     onnx_answerer,
     sha256,
@@ -39,6 +40,7 @@ from eyespot.files import write_atomically
 from eyespot.images import image_list
 from eyespot.model_metadata import METADATA_KEY, ModelMetadata
 from eyespot.options import integer, one_of
+from eyespot.progress import Phase, ProgressReporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
 
     from eyespot.export.coreml import CoreMLRunner
     from eyespot.export.samples import Sample
+    from eyespot.hashing import CancelSign
     from eyespot.images import ImageInput
     from eyespot.model_file import OpenModel
+    from eyespot.progress import ProgressCallback
 
 __all__ = [
     "Export",
@@ -247,7 +251,14 @@ def model_answerer(model: OpenModel) -> Answerer:
     return answer
 
 
-def export_model(model: OpenModel, path: str | os.PathLike[str], options: ExportOptions) -> Export:
+def export_model(
+    model: OpenModel,
+    path: str | os.PathLike[str],
+    options: ExportOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelSign | None = None,
+) -> Export:
     """Write a model in another form, proved; see `ImageClassifier.export`."""
     target = Path(path)
     kind = format_of(target)
@@ -256,9 +267,10 @@ def export_model(model: OpenModel, path: str | os.PathLike[str], options: Export
     options = replace(options, n_images=image_count(kind, options.n_images))
     if options.photos is not None and not isinstance(options.photos, DataSource):
         options = replace(options, photos=image_list(options.photos))  # it may be an iterator
+    prover = _Prover(model, options, progress, cancel)
     if kind == ExportFormat.ONNX:
-        return _export_onnx(model, target, options)
-    return _export_coreml(model, target, kind, options)
+        return _export_onnx(model, target, options, prover)
+    return _export_coreml(model, target, kind, options, prover)
 
 
 def _check_target(target: Path, kind: ExportFormat) -> None:
@@ -272,7 +284,7 @@ def _check_target(target: Path, kind: ExportFormat) -> None:
         raise ExportError(message, source=str(target), code="io")
 
 
-def _export_onnx(model: OpenModel, target: Path, options: ExportOptions) -> Export:
+def _export_onnx(model: OpenModel, target: Path, options: ExportOptions, prover: _Prover) -> Export:
     spec = model.preprocessing
     backbone_spec = backbone_preprocessing(model.runner.metadata)
     metadata = options.metadata or metadata_of(model)
@@ -287,20 +299,20 @@ def _export_onnx(model: OpenModel, target: Path, options: ExportOptions) -> Expo
     )
     sign(reshaped, metadata)
     data = serialized(reshaped)
-    proof, errors = _prove(
-        model,
+    proof, errors = prover.prove(
         onnx_answerer(data, options.input, backbone_spec, source=str(target)),
-        options,
+        tolerance_of(form=options.input, quantize=options.quantize),
+        whole=options.input == InputForm.RESIZE,
         exported_sha256=sha256(data),
         how=f"ONNX Runtime, one thread, input {options.input}",
     )
-    _check_proof(proof, target, options)
+    _check_passed(proof, proof.tolerance, target, options)
     data += proof_entry(proof)
-    folders = _sidecar_files(model, base, data, target, metadata, options)
-    write_atomically(target, data)
-    for place, content in folders.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
+    folders = _sidecar_files(model, base, data, target, metadata, options, prover)
+    for place, content in folders.items():  # first, so that a failure leaves the old export
+        _make_folder(place.parent)
         write_atomically(place, content)
+    write_atomically(target, data)
     return Export(
         path=target,
         format=ExportFormat.ONNX,
@@ -309,6 +321,14 @@ def _export_onnx(model: OpenModel, target: Path, options: ExportOptions) -> Expo
         sidecars=tuple(_sidecar_path(target, kind) for kind in options.sidecars),
         errors=errors,
     )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{folder}: the folder cannot be made: {error.strerror or error}"
+        raise ExportError(message, source=str(folder), code="io") from error
 
 
 def _sidecar_path(target: Path, kind: Sidecar) -> Path:
@@ -323,6 +343,7 @@ def _sidecar_files(
     target: Path,
     metadata: ModelMetadata,
     options: ExportOptions,
+    prover: _Prover,
 ) -> dict[Path, bytes]:
     """Return the contents of all files that go beside an export; nothing is written yet."""
     from eyespot.export.sidecars import huggingface_files, label_lines, triton_files
@@ -347,8 +368,9 @@ def _sidecar_files(
                 source=str(root / "model.onnx"),
                 logits="sigmoid" if model.facts.get("multi_label") else "softmax",
             )
-            proof, _ = _prove(model, answer, options, exported_sha256="", how="")
-            _check_proof(proof, root / "model.onnx", options)
+            tolerance = tolerance_of(form=InputForm.PIXEL_VALUES, quantize=options.quantize)
+            _, shown = prover.compare(answer, tolerance)
+            _check_passed(shown, tolerance, root / "model.onnx", options)
             files |= {root / name: content for name, content in inside.items()}
     return files
 
@@ -366,7 +388,7 @@ def proof_entry(proof: ParityProof) -> bytes:
 
 
 def _export_coreml(
-    model: OpenModel, target: Path, kind: ExportFormat, options: ExportOptions
+    model: OpenModel, target: Path, kind: ExportFormat, options: ExportOptions, prover: _Prover
 ) -> Export:
     from eyespot.export.coreml import CoreMLText, export_coreml
 
@@ -398,17 +420,16 @@ def _export_coreml(
         )
 
     export.describe(text())
-    proof, errors = _prove(
-        model,
+    proof, errors = prover.prove(
         coreml_answerer(export.runner()),
-        options,
-        translated=precision,
+        tolerance_of(form=options.input, translated=precision),
+        also="coremltools",
         exported_sha256=sha256(
             export.spec.SerializeToString(deterministic=True), export.weights or b""
         ),
         how=f"an interpreter of the saved Core ML file in NumPy, {precision}",
     )
-    _check_proof(proof, target, options)
+    _check_passed(proof, proof.tolerance, target, options)
     export.describe(text(**{METADATA_PROOF: proof.to_json()}))
     export.write(target)
     size = sum(map(len, export.files().values()))
@@ -425,89 +446,130 @@ def coreml_answerer(runner: CoreMLRunner) -> Answerer:
     return answer
 
 
-def _prove(
-    model: OpenModel,
-    answer: Answerer,
-    options: ExportOptions,
-    *,
-    translated: str | None = None,
-    exported_sha256: str,
-    how: str,
-) -> tuple[ParityProof, tuple[ImageError, ...]]:
-    """Compare the export with the model, and return what was found and what could not be read."""
-    form, spec = options.input, model.preprocessing
-    tolerance = tolerance_of(form=form, quantize=options.quantize, translated=translated)
-    whole = form == InputForm.RESIZE
-    trained = model_answerer(model)
+class _Prover:
+    """Compares exports of one model with it, and tells how far the work is."""
 
-    def run(samples: Samples) -> Comparison:
-        return compare(trained, answer, samples, tolerance, whole=whole)
+    def __init__(
+        self,
+        model: OpenModel,
+        options: ExportOptions,
+        progress: ProgressCallback | None,
+        cancel: CancelSign | None,
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._trained = model_answerer(model)
+        count = options.n_images
+        assert count is not None
+        given = options.photos
+        self._photos = (
+            None if given is None else photos(photo_list(given), count, model.preprocessing)
+        )
+        self._made = count if given is None else min(count, _STORED_SYNTHETIC)
+        self._measured = self._accuracy_indices()
+        proofs = 1 + (Sidecar.HUGGINGFACE in options.sidecars)
+        total = proofs * (self._made + len(self._photos or ())) + len(self._measured)
+        self._reporter = ProgressReporter(progress, Phase.EVALUATING, total)
+        self._cancel = cancel
+        self._done = 0
 
-    count = options.n_images
-    assert count is not None
-    made = count if options.photos is None else min(count, _STORED_SYNTHETIC)
-    on_synthetic = run(synthetic(made, spec, any_size=whole))
-    on_photos = None
-    if options.photos is not None:
-        on_photos = run(photos(photo_list(options.photos), count, spec))
-    shown = on_photos or on_synthetic
-    few = replace(
-        on_synthetic,
-        reference=on_synthetic.reference[:_STORED_SYNTHETIC],
-        keys=on_synthetic.keys[:_STORED_SYNTHETIC],
-    )
-    proof = ParityProof(
-        images="synthetic" if on_photos is None else "photos",
-        n_images=shown.n_images,
-        max_difference=shown.max_difference,
-        top1_agreement=shown.top1_agreement,
-        near_ties=shown.near_ties,
-        passed=shown.passed,
-        tolerance=tolerance,
-        model_sha256=sha256(model.data),
-        exported_sha256=exported_sha256,
-        versions=versions(*(["coremltools"] if translated else [])),
-        how=how,
-        accuracy=_accuracy(model, trained, answer, options, whole) if options.quantize else None,
-        synthetic=StoredAnswers.of(few),
-        photos=StoredAnswers.of(on_photos) if on_photos and any(on_photos.keys) else None,
-    )
-    return proof, shown.errors
+    def prove(
+        self,
+        answer: Answerer,
+        tolerance: Tolerance,
+        *,
+        whole: bool = False,
+        also: str | None = None,
+        exported_sha256: str,
+        how: str,
+    ) -> tuple[ParityProof, tuple[ImageError, ...]]:
+        """Return what was found, and the photos that could not be read."""
+        on_synthetic, shown = self.compare(answer, tolerance, whole=whole)
+        on_photos = shown if shown.images == "photos" else None
+        few = replace(
+            on_synthetic,
+            reference=on_synthetic.reference[:_STORED_SYNTHETIC],
+            keys=on_synthetic.keys[:_STORED_SYNTHETIC],
+        )
+        proof = ParityProof(
+            images=shown.images,
+            n_images=shown.n_images,
+            max_difference=shown.max_difference,
+            top1_agreement=shown.top1_agreement,
+            near_ties=shown.near_ties,
+            passed=shown.passed,
+            tolerance=tolerance,
+            model_sha256=sha256(self._model.data),
+            exported_sha256=exported_sha256,
+            versions=versions(*([also] if also else [])),
+            how=how,
+            accuracy=self._accuracy(answer, whole=whole),
+            synthetic=StoredAnswers.of(few),
+            photos=StoredAnswers.of(on_photos) if on_photos and any(on_photos.keys) else None,
+        )
+        return proof, shown.errors
+
+    def compare(
+        self, answer: Answerer, tolerance: Tolerance, *, whole: bool = False
+    ) -> tuple[Comparison, Comparison]:
+        """Return what made images show, and what the photos do; twice the same without photos."""
+
+        def run(samples: Samples) -> Comparison:
+            return compare(self._trained, answer, samples, tolerance, whole=whole, step=self._step)
+
+        made = run(synthetic(self._made, self._model.preprocessing, any_size=whole))
+        return made, made if self._photos is None else run(self._photos)
+
+    def _step(self) -> None:
+        self._done += 1
+        self._reporter.update(self._done)
+        if self._cancel is not None and self._cancel.cancelled:
+            message = "stopped on request; nothing was written"
+            raise Cancelled(message, code="cancelled")
+
+    def _accuracy_indices(self) -> list[int]:
+        """Return which labelled photos the accuracy is measured on: for int8, whose cost counts."""
+        data = self._options.photos
+        if not (self._options.quantize and isinstance(data, DataSource)):
+            return []
+        if not set(data.classes) <= set(self._model.facts["classes"]):
+            return []  # folders that are no labels of this model
+        return spread(len(data), _ACCURACY_IMAGES)
+
+    def _accuracy(self, exported: Answerer, *, whole: bool) -> dict[str, float] | None:
+        """Return the accuracies of both on labelled photos; None for photos without labels."""
+        if not self._measured:
+            return None
+        assert isinstance(self._options.photos, DataSource)
+        data = self._options.photos.with_classes(self._model.facts["classes"])
+        samples = Samples(
+            kind="photos",
+            inputs=tuple(data.paths[index] for index in self._measured),
+            spec=self._model.preprocessing,
+        )
+        right = np.zeros(2)
+        count = 0
+        targets = data.targets[self._measured].tolist()
+        for sample, label in zip(samples.read(whole=whole), targets, strict=True):
+            self._step()
+            if isinstance(sample, ImageError):
+                continue
+            count += 1
+            answers = (self._trained(sample), exported(sample))
+            right += [answer.argmax() == label for answer in answers]
+        if not count:
+            return None
+        before, after = (right / count).tolist()
+        return {"model": before, "exported": after, "n_images": count}
 
 
-def _accuracy(
-    model: OpenModel, trained: Answerer, exported: Answerer, options: ExportOptions, whole: bool
-) -> dict[str, float] | None:
-    """Return the accuracies of both on labelled photos; None for photos without labels."""
-    if not isinstance(options.photos, DataSource):
-        return None
-    data = options.photos.with_classes(model.facts["classes"])
-    chosen = spread(len(data), _ACCURACY_IMAGES)
-    samples = Samples(
-        kind="photos",
-        inputs=tuple(data.paths[index] for index in chosen),
-        spec=model.preprocessing,
-    )
-    right = np.zeros(2)
-    count = 0
-    targets = iter(data.targets[chosen].tolist())
-    for sample, label in zip(samples.read(whole=whole), targets, strict=True):
-        if isinstance(sample, ImageError):
-            continue
-        count += 1
-        right += [trained(sample).argmax() == label, exported(sample).argmax() == label]
-    if not count:
-        return None
-    before, after = (right / count).tolist()
-    return {"model": before, "exported": after, "n_images": count}
-
-
-def _check_proof(proof: ParityProof, target: Path, options: ExportOptions) -> None:
-    if proof.passed or options.force:
+def _check_passed(
+    found: Comparison | ParityProof, allowed: Tolerance, target: Path, options: ExportOptions
+) -> None:
+    if found.passed or options.force:
         return
-    allowed = proof.tolerance
     message = (
-        f"{target}: the export does not answer as the model does, so it was not written: {proof}; "
+        f"{target}: the export does not answer as the model does, so it was not written: {found}; "
         f"allowed are {allowed.max_difference:g} and {100 * allowed.agreement:g} %; "
         "force=True writes it none the less"
     )

@@ -66,6 +66,12 @@ def read_model(path: str) -> bytes:
     ModelError
         If there is no such file, or it cannot be read.
     """
+    if Path(path).suffix.lower() in (".mlpackage", ".mlmodel"):
+        message = (
+            f"{path}: a Core ML file, which eyespot writes and verifies but does not predict with; "
+            "load the .onnx model that it was made from"
+        )
+        raise ModelError(message, source=path, code="unsupported_model")
     try:
         return Path(path).read_bytes()
     except IsADirectoryError:

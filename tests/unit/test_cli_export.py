@@ -49,7 +49,7 @@ def test_export_takes_photos_texts_and_forms(saved, photos, tmp_path):
     texts = ["--author", "Ada", "--license", "MIT", "--model-version", "3", "--meta", "a=b=c"]
     texts += ["--description", "Colours"]
     form = ["--input", "resize", "--label-output", "--sidecar", "labels", "--sidecar", "triton"]
-    result = run("export", saved, path, "--photos", photos, "--images", 6, *texts, *form)
+    result = run("export", saved, path, "--photos", photos, "--images", 6, *texts, *form, "-q")
     assert result.exit_code == 0, result.output
     assert "passed on 6 photos" in result.stdout
     assert f"beside it: {tmp_path / 'a.labels.txt'}" in result.stdout

@@ -12,7 +12,15 @@ import onnx
 import onnxruntime
 import pytest
 
-from eyespot import ExportError, ImageClassifier, InvalidOption, ModelError
+from eyespot import (
+    Cancelled,
+    CancelToken,
+    DataSource,
+    ExportError,
+    ImageClassifier,
+    InvalidOption,
+    ModelError,
+)
 from eyespot.images import read_image
 from photos import picture
 from small_model import small_model
@@ -167,6 +175,32 @@ def test_int8_needs_photos_and_takes_unlabelled_ones(model, data, tmp_path):
     export = model.export(tmp_path / "a.onnx", quantize="int8", photos=iter(data.paths[:9]))
     assert export.proof.accuracy is None
     assert export.proof.n_images == 9
+    folders = DataSource.files_by_label({"2024": data.paths[:3], "2025": data.paths[30:33]})
+    export = model.export(tmp_path / "a.onnx", quantize="int8", photos=folders)
+    assert export.proof.accuracy is None  # for those are no labels of the model
+    assert export.proof.n_images == 6
+
+
+def test_a_model_is_quantised_once(model, data, tmp_path):
+    first = ImageClassifier.load(
+        model.export(tmp_path / "a.onnx", quantize="int8", photos=data).path
+    )
+    with pytest.raises(ExportError, match="eight bits already"):
+        first.export(tmp_path / "b.onnx", quantize="int8", photos=data)
+    again = first.export(tmp_path / "b.onnx", input="resize", photos=data)
+    assert json.loads(metadata(again.path)["eyespot.export"])["quantize"] == "int8"
+
+
+def test_progress_is_told_and_the_work_can_be_cancelled(model, data, tmp_path):
+    seen = []
+    options = {"photos": data, "n_images": 10, "sidecars": "huggingface", "quantize": "int8"}
+    model.export(tmp_path / "a.onnx", progress=seen.append, **options)
+    assert (seen[0].done, seen[-1].done, seen[-1].total) == (1, 96, 96)  # 2 * (8 + 10) + 60
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled, match="nothing was written"):
+        model.export(tmp_path / "b.onnx", cancel=token)
+    assert not (tmp_path / "b.onnx").exists()
 
 
 def test_weights_in_half_precision_are_quantised_too(data, tmp_path):

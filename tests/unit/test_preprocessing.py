@@ -96,3 +96,10 @@ def test_sides_may_be_numpy_integers():
     spec = Preprocessing(width=np.int64(5), height=np.uint16(7))
     assert spec == Preprocessing(width=5, height=7)
     assert type(spec.width) is type(spec.height) is int
+
+
+def test_the_definition_is_said_in_words_with_its_numbers():
+    words = Preprocessing(width=64, height=48, crop="fit", resample="bicubic").describe()
+    for part in ("EXIF", "on white", "64 x 48 px", "Catmull-Rom", "0.485", "RGB", "float32"):
+        assert part in words
+    assert "uint8" in Preprocessing(width=8, height=8, dtype="uint8", color="bgr").describe()

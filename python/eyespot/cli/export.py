@@ -162,7 +162,7 @@ def export(
         "license": license_text,
         "version": model_version,
     }
-    with working(quiet=quiet):
+    with working(quiet=quiet) as display:
         result = classifier.export(
             output,
             input=cast("Any", input_form),  # the library says what is allowed
@@ -177,6 +177,7 @@ def export(
             n_images=images,
             sidecars=cast("Any", tuple(sidecar or ())),
             force=force,
+            progress=display,
         )
     if result.errors and not quiet:
         first = result.errors[0]

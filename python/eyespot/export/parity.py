@@ -110,6 +110,8 @@ class Comparison:
 
     Attributes
     ----------
+    images : {"photos", "synthetic"}
+        What they were asked about.
     n_images : int
         Images that both answered.
     max_difference : float
@@ -128,6 +130,7 @@ class Comparison:
         Images that could not be read.
     """
 
+    images: Literal["photos", "synthetic"]
     n_images: int
     max_difference: float
     top1_agreement: float
@@ -137,6 +140,10 @@ class Comparison:
     keys: tuple[str, ...] = field(repr=False)
     errors: tuple[ImageError, ...] = ()
 
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return _in_words(self)
+
 
 def compare(
     reference: Answerer | Mapping[str, NDArray[np.float32]],
@@ -145,6 +152,7 @@ def compare(
     tolerance: Tolerance,
     *,
     whole: bool = False,
+    step: Callable[[], None] | None = None,
 ) -> Comparison:
     """Run images through two models and compare the probabilities.
 
@@ -160,6 +168,8 @@ def compare(
         How far the second may be from the first.
     whole : bool
         Whether the exported model needs the whole photo, not the model's input.
+    step : callable, optional
+        Called after each image; what it raises ends the comparison.
 
     Raises
     ------
@@ -169,6 +179,8 @@ def compare(
     rows: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     keys, errors = [], []
     for sample in samples.read(whole=whole):
+        if step is not None:
+            step()
         if isinstance(sample, ImageError):
             errors.append(sample)
             continue
@@ -186,10 +198,11 @@ def compare(
             message = f"none of the {len(samples):,} photos could be read: {errors[0]}"
         raise DataError(message, source="photos", code="no_usable_images")
     expected, found = (np.stack([row[side] for row in rows]) for side in (0, 1))
-    return _compared(expected, found, tolerance, tuple(keys), tuple(errors))
+    return _compared(samples.kind, expected, found, tolerance, tuple(keys), tuple(errors))
 
 
 def _compared(
+    images: Literal["photos", "synthetic"],
     expected: NDArray[np.float32],
     found: NDArray[np.float32],
     tolerance: Tolerance,
@@ -204,6 +217,7 @@ def _compared(
     close = expected.max(axis=1) - expected[at, chosen] <= tolerance.tie
     agreed = float((same | close).mean())
     return Comparison(
+        images=images,
         n_images=len(found),
         max_difference=difference,
         top1_agreement=float(same.mean()),
@@ -324,13 +338,7 @@ class ParityProof:
 
     def __str__(self) -> str:
         """Return one line for people."""
-        kind = "photos" if self.images == "photos" else "made images"
-        ties = f" ({self.near_ties} near ties)" if self.near_ties else ""
-        return (
-            f"{'passed' if self.passed else 'FAILED'} on {self.n_images:,} {kind}: largest "
-            f"difference of a probability {self.max_difference:.2g}, "
-            f"same label on {100 * self.top1_agreement:.4g} %{ties}"
-        )
+        return _in_words(self)
 
     def to_plain(self, *, answers: bool = True) -> dict[str, Any]:
         """Return it as plain values for JSON; without `answers`, what people want to see."""
@@ -385,6 +393,16 @@ class ParityProof:
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
             message = f"{source}: its proof ({METADATA_PROOF}) cannot be read: {error!r}"
             raise ModelError(message, source=source, code="corrupt_model") from error
+
+
+def _in_words(found: Comparison | ParityProof) -> str:
+    kind = "photos" if found.images == "photos" else "made images"
+    ties = f" ({found.near_ties} near ties)" if found.near_ties else ""
+    return (
+        f"{'passed' if found.passed else 'FAILED'} on {found.n_images:,} {kind}: largest "
+        f"difference of a probability {found.max_difference:.2g}, "
+        f"same label on {100 * found.top1_agreement:.4g} %{ties}"
+    )
 
 
 def sha256(*parts: bytes) -> str:

@@ -32,12 +32,12 @@ _OPERATORS: Final = ("Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "Average
     "GlobalAveragePool", "Relu", "Clip", "Resize", "Transpose", "Reshape")  # fmt: skip
 
 
-def quantized(model: bytes, samples: Samples) -> bytes:
+def quantized(data: bytes, samples: Samples) -> bytes:
     """Return a saved model whose backbone computes with eight bits.
 
     Parameters
     ----------
-    model : bytes
+    data : bytes
         A model as `save` writes it.
     samples : Samples
         Photos like those that the model will see; the ranges of the activations are theirs.
@@ -64,13 +64,16 @@ def quantized(model: bytes, samples: Samples) -> bytes:
     """
     import onnx
 
+    if _is_quantized(model := onnx.load_model_from_string(data)):
+        message = "the model computes with eight bits already"
+        raise ExportError(message, source="quantize", code="unsupported_model")
     pixels = [
         sample.pixels for sample in samples.read(whole=False) if not isinstance(sample, ImageError)
     ]
     if not pixels:
         message = f"none of the {len(samples):,} photos to calibrate on could be read"
         raise DataError(message, source="photos", code="no_usable_images")
-    plain = _with_plain_weights(onnx.load_model_from_string(model))
+    plain = _with_plain_weights(model)
     if opset_of(plain) < _PER_CHANNEL_OPSET:
         plain = _modernised(plain)
     metadata = list(plain.metadata_props)
@@ -85,6 +88,10 @@ def quantized(model: bytes, samples: Samples) -> bytes:
     result.producer_name, result.producer_version = plain.producer_name, plain.producer_version
     del result.graph.value_info[:]
     return bytes(result.SerializeToString(deterministic=True))
+
+
+def _is_quantized(model: onnx.ModelProto) -> bool:
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
 def _quantize(plain: onnx.ModelProto, pixels: list[NDArray[Any]], folder: Path) -> onnx.ModelProto:
