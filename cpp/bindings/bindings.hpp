@@ -11,5 +11,6 @@ void bind_codec(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_loader(pybind11::module_& module);
 void bind_solver(pybind11::module_& module);
+void bind_perceptron(pybind11::module_& module);
 
 }  // namespace eyespot::bindings

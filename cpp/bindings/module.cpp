@@ -9,4 +9,5 @@ PYBIND11_MODULE(_core, module) {
   eyespot::bindings::bind_ops(module);
   eyespot::bindings::bind_loader(module);
   eyespot::bindings::bind_solver(module);
+  eyespot::bindings::bind_perceptron(module);
 }

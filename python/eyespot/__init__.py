@@ -27,14 +27,29 @@ if TYPE_CHECKING:
         ModifiedTrainingData,
         SkippedImagesWarning,
     )
-    from eyespot.estimator import SoftmaxRegression
+    from eyespot.estimator import MultilayerPerceptron, SoftmaxRegression
     from eyespot.exporting import Export
     from eyespot.features import FeatureExtractor, Features
-    from eyespot.head import Head, HeadFit, StopReason, fit_softmax, softmax_probabilities
+    from eyespot.head import (
+        Head,
+        HeadFit,
+        PerceptronFit,
+        StopReason,
+        fit_perceptron,
+        fit_softmax,
+        softmax_probabilities,
+    )
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.model_metadata import ModelMetadata
-    from eyespot.options import CropPolicy, ModelParameters, Preprocessing, Resample, SplitStrategy
+    from eyespot.options import (
+        Classifier,
+        CropPolicy,
+        ModelParameters,
+        Preprocessing,
+        Resample,
+        SplitStrategy,
+    )
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.progress import Phase, Progress
     from eyespot.training import TrainingReport
@@ -47,6 +62,7 @@ _HOMES: Final[dict[str, str]] = {
     "CancelToken": "_core",
     "Cancelled": "errors",
     "CheckpointError": "errors",
+    "Classifier": "options",
     "ClassifierMetrics": "metrics",
     "ConvergenceWarning": "errors",
     "CropPolicy": "options",
@@ -70,6 +86,8 @@ _HOMES: Final[dict[str, str]] = {
     "ModelMetadata": "model_metadata",
     "ModelParameters": "options",
     "ModifiedTrainingData": "errors",
+    "PerceptronFit": "head",
+    "MultilayerPerceptron": "estimator",
     "Phase": "progress",
     "Prediction": "classifier",
     "Preprocessing": "options",
@@ -83,6 +101,7 @@ _HOMES: Final[dict[str, str]] = {
     "TrainingReport": "training",
     "Verification": "verifying",
     "__version__": "_core",
+    "fit_perceptron": "head",
     "fit_softmax": "head",
     "get_cmake_dir": "paths",
     "get_include": "paths",
@@ -96,6 +115,7 @@ __all__ = [
     "CancelToken",
     "Cancelled",
     "CheckpointError",
+    "Classifier",
     "ClassifierMetrics",
     "ConvergenceWarning",
     "CropPolicy",
@@ -119,6 +139,8 @@ __all__ = [
     "ModelMetadata",
     "ModelParameters",
     "ModifiedTrainingData",
+    "MultilayerPerceptron",
+    "PerceptronFit",
     "Phase",
     "Prediction",
     "Preprocessing",
@@ -132,6 +154,7 @@ __all__ = [
     "TrainingReport",
     "Verification",
     "__version__",
+    "fit_perceptron",
     "fit_softmax",
     "get_cmake_dir",
     "get_include",

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +181,52 @@ def softmax_probabilities(
     embeddings: NDArray[np.float32],
     weights: NDArray[np.float32],
     bias: NDArray[np.float64],
+    pool: ThreadPool | None = None,
+) -> NDArray[np.float32]: ...
+
+_Layers: TypeAlias = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+class PerceptronSolver:
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        targets: NDArray[np.int32],
+        *,
+        n_classes: int,
+        layer_sizes: Sequence[int],
+        l2: float,
+        tolerance: float,
+        weights: NDArray[np.float32] | None = None,
+        memory: int = 10,
+        pool: ThreadPool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def start(self, seed: int) -> None: ...
+    def start_at(self, layers: _Layers) -> None: ...
+    def step(self) -> str: ...
+    def test(self) -> bool: ...
+    def solution(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]: ...
+    def evaluate(self, variables: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]: ...
+    def get_state(self) -> dict[str, Any]: ...
+    def set_state(self, state: dict[str, Any]) -> None: ...
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def n_evaluations(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def predicted_decrease(self) -> float: ...
+    @property
+    def n_correct(self) -> int: ...
+
+def dense_layers(
+    embeddings: NDArray[np.float32],
+    layers: _Layers,
+    *,
+    softmax: bool,
     pool: ThreadPool | None = None,
 ) -> NDArray[np.float32]: ...
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from eyespot import training
 from eyespot.data import DataSource
-from eyespot.errors import DataError, ImageError, InvalidOption
-from eyespot.export.onnx import METADATA_FACTS, assemble
+from eyespot.errors import DataError, ImageError, IncompatibleParameters, InvalidOption
+from eyespot.export.onnx import METADATA_FACTS, assemble, read_head
 from eyespot.files import write_atomically
 from eyespot.metrics import ClassifierMetrics
 from eyespot.model_file import SCHEMA, damaged, describe, open_model, read_model, sentence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
     from eyespot.exporting import Export, InputForm, Sidecar
+    from eyespot.head import Head
     from eyespot.images import ImageInput
     from eyespot.model_metadata import ModelMetadata
     from eyespot.options import Preprocessing
@@ -133,6 +134,7 @@ class ImageClassifier:
         data: DataSource,
         parameters: ModelParameters | None = None,
         *,
+        start: ImageClassifier | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Self:
@@ -144,6 +146,11 @@ class ImageClassifier:
             Images with their labels: at least two labels, and two images of each.
         parameters : ModelParameters, optional
             How to train; the defaults are Create ML's.
+        start : ImageClassifier, optional
+            An earlier classifier on the same backbone, of the same kind and layer sizes, whose
+            weights the solver starts from: labels may have come or gone, and images too. A
+            logistic regressor ends at the same optimum, sooner; a multilayer perceptron goes on
+            from where it was.
         progress : callable, optional
             Called from this thread with a `Progress`, several times a second.
         cancel : CancelToken, optional
@@ -161,6 +168,8 @@ class ImageClassifier:
             If an image is unreadable and ``parameters.on_error`` is ``"raise"``.
         InvalidOption
             If an argument is of the wrong type, or the parameters name an unknown label.
+        IncompatibleParameters
+            If `start` is of another backbone or of other layers.
         ExportError
             If the backbone cannot become part of one ONNX file.
         Cancelled
@@ -186,7 +195,8 @@ class ImageClassifier:
         elif not isinstance(cast("object", parameters), ModelParameters):
             message = f"parameters is a {type(parameters).__name__}; allowed: ModelParameters"
             raise InvalidOption(message, source="parameters", code="invalid_argument")
-        trained = training.train(data, parameters, progress=progress, cancel=cancel)
+        head = None if start is None else _start(start, data, parameters)
+        trained = training.train(data, parameters, start=head, progress=progress, cancel=cancel)
         extractor = trained.extractor
         facts = {
             "schema": SCHEMA,
@@ -741,6 +751,35 @@ def _data(data: object) -> DataSource:
         "DataSource.labeled_directories('photos')"
     )
     raise InvalidOption(message, source="data", code="invalid_argument")
+
+
+def _start(start: ImageClassifier, data: DataSource, parameters: ModelParameters) -> Head:
+    """Return the head of `start` for the classes of `data`, as it was before its calibration."""
+    if not isinstance(cast("object", start), ImageClassifier):
+        message = f"start is a {type(start).__name__}; allowed: an ImageClassifier, or None"
+        raise InvalidOption(message, source="start", code="invalid_argument")
+    facts = start.facts
+    extractor = training.extractor_of(parameters)
+    preprocessing = json.loads(extractor.preprocessing.to_json())
+    same = (extractor.fingerprint, extractor.output_name, preprocessing)
+    backbone = facts["backbone"]
+    if tuple(backbone[n] for n in ("fingerprint", "output_name", "preprocessing")) != same:
+        message = (
+            f"start was trained on the backbone {backbone['name']} with "
+            f"{backbone['n_features']} features, not on {extractor.name} as it is used here; "
+            "train from nothing, or with the feature extractor and crop of start"
+        )
+        raise IncompatibleParameters(message, source="start")
+    head = read_head(start.to_bytes())
+    if head.layer_sizes != parameters.classifier.layer_sizes:
+        message = (
+            f"start has hidden layers of {head.layer_sizes}, the parameters ask for "
+            f"{parameters.classifier.layer_sizes}; they must be the same"
+        )
+        raise IncompatibleParameters(message, source="start")
+    if calibration := facts.get("calibration"):
+        head = head.with_temperature(1 / calibration["temperature"])
+    return head.for_classes(start.classes, data.classes)
 
 
 def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:

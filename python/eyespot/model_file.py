@@ -116,7 +116,8 @@ def describe(model: OpenModel) -> str:
         ("input", f"{size}, {spec.crop}, {spec.resample}"),
         ("training", _side_text(images["training"], facts["metrics"]["training"])),
         ("validation", _side_text(images["validation"], facts["metrics"]["validation"])),
-        ("solver", _solver_text(solver)),
+        ("classifier", _classifier_text(facts["parameters"])),
+        ("solver", _solver_text(solver, facts["parameters"])),
     ]
     if facts.get("calibration"):  # not in models of before it
         rows.append(("calibration", str(Calibration.from_dict(facts["calibration"]))))
@@ -236,9 +237,23 @@ def _side_text(counts: Mapping[str, int] | None, metrics: Mapping[str, Any] | No
     return f"{total:,} images ({parts}{more}), accuracy {100 * metrics['accuracy']:.1f} %"
 
 
-def _solver_text(solver: Mapping[str, Any]) -> str:
+def _layer_sizes(parameters: Mapping[str, Any]) -> Sequence[int]:
+    sizes: Sequence[int] = parameters.get("classifier", {}).get("layer_sizes", ())
+    return sizes  # none in models of before there was a choice
+
+
+def _classifier_text(parameters: Mapping[str, Any]) -> str:
+    sizes = _layer_sizes(parameters)
+    if not sizes:
+        return "logistic regression"
+    return f"multilayer perceptron, hidden layers of {', '.join(map(str, sizes))} units"
+
+
+def _solver_text(solver: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
     count = solver["iterations"]
     iterations = "1 iteration" if count == 1 else f"{count} iterations"
+    if _layer_sizes(parameters) and not solver["converged"]:  # it is not meant to
+        return f"{iterations} to a loss of {solver['loss']:.3g}, l2 {solver['l2']:.2g}"
     if solver["converged"]:
         return f"converged after {iterations}, l2 {solver['l2']:.2g}"
     reason, tolerance = solver["stop_reason"], solver["tolerance"]

@@ -38,6 +38,7 @@ _JSON_KEYS = ("size", "layout", "dtype", "color", "scale", "mean", "std", "resam
 _EnumT = TypeVar("_EnumT", bound=StrEnum)
 
 # Create ML's automatic split: no validation below the first, 10 % below the second, then 5 %.
+_WIDEST_LAYER = 65536
 _AUTOMATIC_FROM = 50
 _AUTOMATIC_LARGE = 200
 _AUTOMATIC_MOST = 10_000
@@ -353,6 +354,71 @@ class SplitStrategy:
         return min((n_images * percent + 50) // 100, _AUTOMATIC_MOST)
 
 
+class ClassifierKind(StrEnum):
+    """What learns the labels from the embeddings, by Create ML's names."""
+
+    LOGISTIC_REGRESSOR = "logistic_regressor"
+    MULTILAYER_PERCEPTRON = "multilayer_perceptron"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """What learns the labels from the embeddings.
+
+    Make one with `logistic_regressor` or `multilayer_perceptron`.
+
+    Attributes
+    ----------
+    kind : ClassifierKind
+        Create ML's ``ClassifierType``.
+    layer_sizes : tuple of int
+        Widths of the hidden layers of a multilayer perceptron, the one next to the embeddings
+        first; empty for a logistic regressor.
+
+    Raises
+    ------
+    InvalidOption
+        If a value is outside what is listed here.
+
+    Examples
+    --------
+    >>> Classifier.multilayer_perceptron(layer_sizes=(128, 64)).layer_sizes
+    (128, 64)
+    """
+
+    kind: ClassifierKind = ClassifierKind.LOGISTIC_REGRESSOR
+    layer_sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "kind", one_of(ClassifierKind, self.kind, "kind"))
+        given = cast("object", self.layer_sizes)
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes)):
+            message = f"layer_sizes is {given!r}; allowed: a list of integers, such as (128, 64)"
+            raise InvalidOption(message, source="layer_sizes", code="invalid_argument")
+        sizes = tuple(
+            integer(size, f"layer_sizes[{i}]", low=1, high=_WIDEST_LAYER)
+            for i, size in enumerate(given)
+        )
+        if bool(sizes) is not (self.kind is ClassifierKind.MULTILAYER_PERCEPTRON):
+            message = (
+                f"layer_sizes is {sizes}; a multilayer perceptron needs at least one hidden layer, "
+                "and a logistic regressor has none"
+            )
+            raise InvalidOption(message, source="layer_sizes", code="invalid_argument")
+        put(self, "layer_sizes", sizes)
+
+    @classmethod
+    def logistic_regressor(cls) -> Self:
+        """Softmax regression: one linear layer, solved to its optimum."""
+        return cls()
+
+    @classmethod
+    def multilayer_perceptron(cls, layer_sizes: Sequence[int] = (100,)) -> Self:
+        """Fully connected layers of these widths, with ReLU between them; (100,) is Create ML's."""
+        return cls(kind=ClassifierKind.MULTILAYER_PERCEPTRON, layer_sizes=tuple(layer_sizes))
+
+
 class LabeledData(Protocol):
     """What a set of labelled images must offer here; `eyespot.DataSource` does."""
 
@@ -386,6 +452,9 @@ class ModelParameters:
         Where the validation images come from: held out of the training data, a source of their
         own, or nowhere. ``"automatic"`` and ``"none"`` are also understood. Create ML's default:
         the automatic split.
+    classifier : Classifier
+        What learns the labels from the embeddings; ``"logistic_regressor"`` and
+        ``"multilayer_perceptron"`` are also understood.
     max_iterations : int
         Most steps of the solver, 1 or more. The default, 25, is Create ML's; training warns
         (`ConvergenceWarning`) when it was too few.
@@ -395,8 +464,9 @@ class ModelParameters:
     l2 : float or "auto"
         Strength of the L2 penalty beside the mean log-loss, 0 or more: the objective is
         ``mean log-loss + l2 / 2 * sum(weights**2)``, with the bias left out. ``"auto"`` lets the
-        head choose by cross-validation on the training images. Turi Create's penalty ``p`` on the
-        summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
+        head choose by cross-validation on the training images; of a multilayer perceptron, whose
+        penalty is on weights for standardised embeddings, it is 0.03. Turi Create's penalty ``p``
+        on the summed loss of ``n`` images is ``l2 = 2 * p / n`` here.
     class_weights : None, "balanced", float or mapping of str to float
         Weight of each class in the loss. ``None`` gives every image the weight 1;
         ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a number from 0 up
@@ -428,6 +498,7 @@ class ModelParameters:
     """
 
     validation: SplitStrategy | LabeledData | None = field(default_factory=SplitStrategy.automatic)
+    classifier: Classifier = field(default_factory=Classifier.logistic_regressor)
     max_iterations: int = 25
     tolerance: float = 1e-4
     l2: float | Literal["auto"] = "auto"
@@ -442,6 +513,7 @@ class ModelParameters:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "validation", _validation(self.validation))
+        put(self, "classifier", _classifier(self.classifier))
         put(self, "max_iterations", integer(self.max_iterations, "max_iterations", low=1))
         put(self, "tolerance", real(self.tolerance, "tolerance", low=0.0))
         if self.l2 != "auto":
@@ -493,6 +565,20 @@ def _validation(value: object) -> SplitStrategy | LabeledData | None:
         hint += f"; did you mean SplitStrategy.fixed({value!r})?"
     message = f"validation is {found}; {hint}"
     raise InvalidOption(message, source="validation", code="invalid_argument")
+
+
+def _classifier(value: object) -> Classifier:
+    if isinstance(value, Classifier):
+        return value
+    if isinstance(value, str):
+        if one_of(ClassifierKind, value, "classifier") is ClassifierKind.LOGISTIC_REGRESSOR:
+            return Classifier.logistic_regressor()
+        return Classifier.multilayer_perceptron()
+    message = (
+        f"classifier is a {type(value).__name__}; allowed: Classifier.logistic_regressor(), "
+        "Classifier.multilayer_perceptron(layer_sizes)"
+    )
+    raise InvalidOption(message, source="classifier", code="invalid_argument")
 
 
 def _class_weights(value: object) -> Literal["balanced"] | float | Mapping[str, float] | None:

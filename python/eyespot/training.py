@@ -26,7 +26,16 @@ from eyespot.errors import (
     SkippedImagesWarning,
 )
 from eyespot.features import FeatureExtractor, Features
-from eyespot.head import Head, HeadFit, HeadIteration, StopReason, class_balance, fit_softmax
+from eyespot.head import (
+    Head,
+    HeadFit,
+    HeadIteration,
+    PerceptronFit,
+    StopReason,
+    class_balance,
+    fit_perceptron,
+    fit_softmax,
+)
 from eyespot.metrics import ClassifierMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
@@ -36,7 +45,14 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
 
-__all__ = ["TrainedHead", "TrainingReport", "metrics_from_facts", "train", "warn_of_skipped"]
+__all__ = [
+    "TrainedHead",
+    "TrainingReport",
+    "extractor_of",
+    "metrics_from_facts",
+    "train",
+    "warn_of_skipped",
+]
 
 _NAMED_FILES = 5
 _STORED_METRICS = (
@@ -133,6 +149,7 @@ def train(
     data: DataSource,
     parameters: ModelParameters,
     *,
+    start: Head | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> TrainedHead:
@@ -144,6 +161,9 @@ def train(
         Images with their labels: at least two labels, and two images of each.
     parameters : ModelParameters
         How to train.
+    start : Head, optional
+        For the classes of `data`, on the same backbone, without a temperature: where the solver
+        starts from.
     progress : callable, optional
         Told about each phase, from this thread.
     cancel : CancelToken, optional
@@ -169,7 +189,7 @@ def train(
     """
     watch = _Stopwatch(cancel)
     notes = _check_trainable(data)
-    extractor = _extractor(parameters)
+    extractor = extractor_of(parameters)
     split = _split(data, parameters, progress=progress, cancel=cancel)
     notes += split.notes
     for text in notes:
@@ -188,8 +208,11 @@ def train(
     warn_of_skipped(features.errors, len(paths))
     watch.lap(Phase.EXTRACTING_FEATURES)
 
-    fit = _fit(sides.training, data.classes, parameters, progress=progress, cancel=cancel)
-    if fit.stop_reason is StopReason.max_iterations:
+    fit = _fit(
+        sides.training, data.classes, parameters, start=start, progress=progress, cancel=cancel
+    )
+    if fit.stop_reason is StopReason.max_iterations and isinstance(fit, HeadFit):
+        # A perceptron's minimum is not what predicts best, so there is nothing to warn of.
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
     watch.lap(Phase.TRAINING)
 
@@ -302,7 +325,8 @@ def _check_trainable(data: DataSource) -> tuple[str, ...]:
     return notes
 
 
-def _extractor(parameters: ModelParameters) -> FeatureExtractor:
+def extractor_of(parameters: ModelParameters) -> FeatureExtractor:
+    """Return the backbone that `parameters` stand for, with their crop."""
     extractor = parameters.feature_extractor or FeatureExtractor.default()
     if not isinstance(extractor, FeatureExtractor):
         message = f"feature_extractor is a {type(extractor).__name__}; allowed: FeatureExtractor"
@@ -375,9 +399,10 @@ def _fit(
     classes: Sequence[str],
     parameters: ModelParameters,
     *,
+    start: Head | None,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
-) -> HeadFit:
+) -> HeadFit | PerceptronFit:
     started = time.perf_counter()
     reporter = ProgressReporter(progress, Phase.TRAINING, parameters.max_iterations)
     reporter.update(0)
@@ -386,20 +411,26 @@ def _fit(
         if step.iteration < parameters.max_iterations:  # the last is told below
             reporter.update(step.iteration, {"loss": step.loss, "accuracy": step.accuracy})
 
-    fit = fit_softmax(
-        side.embeddings,
-        side.targets,
-        len(classes),
-        l2=parameters.l2,
-        class_weights=class_balance(parameters.class_weights, side.targets, classes),
-        max_iterations=parameters.max_iterations,
-        tolerance=parameters.tolerance,
-        n_threads=parameters.n_threads,
-        seed=parameters.seed,
-        callback=tell,
-        cancel=cancel,
-        held_out=parameters.calibration,
-    )
+    options: dict[str, Any] = {
+        "class_weights": class_balance(parameters.class_weights, side.targets, classes),
+        "max_iterations": parameters.max_iterations,
+        "tolerance": parameters.tolerance,
+        "n_threads": parameters.n_threads,
+        "seed": parameters.seed,
+        "callback": tell,
+        "cancel": cancel,
+        "held_out": parameters.calibration,
+    }
+    rows = (side.embeddings, side.targets, len(classes))
+    layer_sizes = parameters.classifier.layer_sizes
+    fit: HeadFit | PerceptronFit
+    if layer_sizes:
+        if parameters.l2 != "auto":
+            options["l2"] = parameters.l2
+        fit = fit_perceptron(*rows, layer_sizes=layer_sizes, start=start, **options)
+    else:
+        layer = start.layers[0] if start is not None else None
+        fit = fit_softmax(*rows, l2=parameters.l2, start=layer, **options)
     if progress is not None:  # fewer iterations than allowed were all there was to do
         progress(
             Progress(
@@ -414,13 +445,15 @@ def _fit(
 
 
 def _calibrated(
-    fit: HeadFit, side: _Side, classes: Sequence[str], parameters: ModelParameters
+    fit: HeadFit | PerceptronFit,
+    side: _Side,
+    classes: Sequence[str],
+    parameters: ModelParameters,
 ) -> tuple[Head, Calibration | None]:
     """Return the head with its temperature folded in, where there is something to find it by."""
-    head = Head(((fit.weights, fit.bias.astype(np.float32)),))
     held_out = fit.held_out
-    if not parameters.calibration or held_out is None:
-        return head, None
+    if held_out is None:
+        return fit.head, None
     targets = side.targets[held_out.rows]
     weights = class_balance(parameters.class_weights, side.targets, classes)
     calibration = fit_temperature(
@@ -430,10 +463,10 @@ def _calibrated(
         how=f"by {held_out.n_folds}-fold cross-validation",
     )
     logger.info("calibration: %s", calibration)
-    return head.with_temperature(calibration.temperature), calibration
+    return fit.head.with_temperature(calibration.temperature), calibration
 
 
-def _not_converged(fit: HeadFit) -> str:
+def _not_converged(fit: HeadFit | PerceptronFit) -> str:
     iterations = "1 iteration" if fit.n_iterations == 1 else f"{fit.n_iterations} iterations"
     if fit.gradient_norm > fit.tolerance:
         reached = (
@@ -475,6 +508,10 @@ def _parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -
             if isinstance(validation, SplitStrategy)
             else validation and "data"
         ),
+        "classifier": {
+            "kind": str(parameters.classifier.kind),
+            "layer_sizes": list(parameters.classifier.layer_sizes),
+        },
         "max_iterations": parameters.max_iterations,
         "tolerance": parameters.tolerance,
         "l2": parameters.l2,
@@ -486,7 +523,7 @@ def _parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -
     }
 
 
-def _solver_facts(fit: HeadFit) -> dict[str, Any]:
+def _solver_facts(fit: HeadFit | PerceptronFit) -> dict[str, Any]:
     return {
         "stop_reason": str(fit.stop_reason),
         "converged": fit.converged,

@@ -13,6 +13,7 @@ import pytest
 from eyespot import (
     Cancelled,
     CancelToken,
+    Classifier,
     ClassifierMetrics,
     ConvergenceWarning,
     DataError,
@@ -20,6 +21,7 @@ from eyespot import (
     DecodeError,
     FeatureExtractor,
     ImageClassifier,
+    IncompatibleParameters,
     InvalidOption,
     ModelError,
     ModelParameters,
@@ -264,6 +266,73 @@ def test_the_temperature_is_folded_into_the_last_layer_and_told(photos, paramete
     assert "by the temperature" in on.summary()
     assert off.facts["calibration"] is None
     assert "temperature" not in off.summary()
+
+
+@pytest.mark.parametrize("sizes", [(6,), (8, 5)])
+def test_a_multilayer_perceptron_is_trained_saved_and_told(photos, parameters, tmp_path, sizes):
+    data = DataSource.labeled_directories(photos)
+    chosen = parameters.replace(
+        classifier=Classifier.multilayer_perceptron(sizes), max_iterations=30
+    )
+    model = ImageClassifier.train(data, chosen)
+    assert model.training_metrics.accuracy >= 0.9
+    names = set(weights_of(model))
+    assert names == {"head/weights", "head/bias"} | {
+        f"head/hidden_{i}/{part}" for i in range(len(sizes)) for part in ("weights", "bias")
+    }
+    assert f"hidden layers of {', '.join(map(str, sizes))} units" in model.summary()
+    assert model.parameters["classifier"] == {
+        "kind": "multilayer_perceptron",
+        "layer_sizes": list(sizes),
+    }
+    assert model.facts["calibration"]["temperature"] > 0
+    again = ImageClassifier.load(model.save(tmp_path / "model.onnx"))
+    assert (
+        again.predict_proba(good_paths(photos)).tobytes()
+        == model.predict_proba(good_paths(photos)).tobytes()
+    )
+    # What the training measured on embeddings is what the graph gives on the photos.
+    everything = model.evaluate(data)
+    bare = ImageClassifier.train(data, chosen.replace(validation=None))
+    assert bare.evaluate(data).log_loss == pytest.approx(bare.training_metrics.log_loss, abs=1e-4)
+    assert everything.n_images == 60
+
+
+@pytest.mark.parametrize(
+    "classifier", [Classifier.logistic_regressor(), Classifier.multilayer_perceptron((6,))]
+)
+def test_training_goes_on_from_an_earlier_model(tmp_path, parameters, classifier):
+    few = photo_folder(tmp_path / "few", {"red": 12, "blue": 12})
+    more = photo_folder(tmp_path / "more", {"red": 16, "blue": 12, "green": 12})
+    chosen = parameters.replace(classifier=classifier, l2=0.01, validation=None, max_iterations=200)
+    first = ImageClassifier.train(DataSource.labeled_directories(few), chosen)
+    data = DataSource.labeled_directories(more)
+    again = ImageClassifier.train(
+        DataSource.labeled_directories(few), chosen.replace(max_iterations=1), start=first
+    )
+    # The temperature is out of the way: nothing is left to do.
+    solver, before = again.facts["solver"], first.facts["solver"]
+    assert solver["loss"] == pytest.approx(before["loss"], rel=1e-2)
+    warm = ImageClassifier.train(data, chosen, start=first)
+    assert warm.classes == ("blue", "green", "red")
+    assert warm.training_metrics.accuracy >= 0.9
+    if classifier == Classifier.logistic_regressor():
+        cold = ImageClassifier.train(data, chosen)
+        images = good_paths(more)
+        np.testing.assert_allclose(
+            warm.predict_proba(images), cold.predict_proba(images), atol=0.02
+        )
+
+
+def test_a_start_that_does_not_fit_is_refused(photos, parameters, model):
+    data = DataSource.labeled_directories(photos)
+    chosen = parameters.replace(classifier=Classifier.multilayer_perceptron((7,)))
+    with pytest.raises(IncompatibleParameters, match=r"hidden layers of \(\), .* \(7,\)"):
+        ImageClassifier.train(data, chosen, start=model)
+    with pytest.raises(IncompatibleParameters, match="trained on the backbone tiny"):
+        ImageClassifier.train(data, parameters.replace(crop="fit"), start=model)
+    with pytest.raises(InvalidOption, match="start is a bytes"):
+        ImageClassifier.train(data, parameters, start=model.to_bytes())
 
 
 def test_models_of_before_calibration_was_measured_still_load(model):

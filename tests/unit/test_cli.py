@@ -108,6 +108,37 @@ def test_train_options_reach_the_model(photos, network, tmp_path):
     assert result.stderr == ""
 
 
+def test_train_makes_a_perceptron_and_goes_on_from_it(photos, network, tmp_path):
+    output, further = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    options = ["--classifier", "multilayer_perceptron", "--layer-sizes", "9,5"]
+    result = run("train", photos, "-o", output, *options, *tiny_options(network))
+    assert result.exit_code == 0, result.output
+    assert "Calibrated: probabilities" in result.stdout
+    model = ImageClassifier.load(output)
+    assert model.parameters["classifier"]["layer_sizes"] == [9, 5]
+    options += ["--start", output, "--no-calibration"]
+    result = run("train", photos, "-o", further, *options, *tiny_options(network))
+    assert result.exit_code == 0, result.output
+    assert "Calibrated" not in result.stdout
+    assert ImageClassifier.load(further).facts["calibration"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--layer-sizes", "9"], "goes with --classifier multilayer_perceptron"),
+        (["--classifier", "multilayer_perceptron", "--layer-sizes", "a"], "such as 128 or 128,64"),
+        (["--classifier", "multilayer_perceptron", "--layer-sizes", "0"], "from 1 to 65536"),
+        (["--class-weights", "half"], "none, balanced, or a power"),
+    ],
+)
+def test_train_says_what_an_option_takes(photos, network, tmp_path, options, words):
+    output = tmp_path / "a.onnx"
+    result = run("train", photos, "-o", output, *options, *tiny_options(network))
+    assert result.exit_code != 0
+    assert words in " ".join(result.stderr.split())
+
+
 def test_train_takes_a_table_and_file_names(tmp_path, network):
     folder = photo_folder(tmp_path / "photos", {"blue": 4, "red": 4})
     rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in folder.rglob("*.png")]

@@ -1,4 +1,4 @@
-"""SoftmaxRegression: scikit-learn's own checks, and what they do not look at."""
+"""The estimators: scikit-learn's own checks, and what they do not look at."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from eyespot import SoftmaxRegression
-from eyespot.errors import ConvergenceWarning, InvalidOption
+from eyespot import MultilayerPerceptron, SoftmaxRegression
+from eyespot.errors import ConvergenceWarning, IncompatibleParameters, InvalidOption
 from eyespot.head import class_balance
 
 estimator_checks = pytest.importorskip("sklearn.utils.estimator_checks")
@@ -25,7 +25,11 @@ TOO_EXACT = {
 
 
 @estimator_checks.parametrize_with_checks(
-    [SoftmaxRegression(l2=1e-3), SoftmaxRegression()],
+    [
+        SoftmaxRegression(l2=1e-3),
+        SoftmaxRegression(),
+        MultilayerPerceptron(layer_sizes=(24, 12), max_iter=60),
+    ],
     expected_failed_checks=lambda _: TOO_EXACT,
 )
 def test_scikit_learn_s_checks(estimator, check):
@@ -57,6 +61,34 @@ def test_a_warm_start_needs_fewer_iterations_also_with_another_class():
     np.testing.assert_allclose(model.predict_proba(x), cold.predict_proba(x), atol=5e-3)
     model.fit(x[y > 0], y[y > 0])
     assert list(model.classes_) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("sizes", [(12,), [10, 6]])
+def test_a_perceptron_keeps_its_surface(sizes):
+    x, y = rows(n=300)
+    model = MultilayerPerceptron(layer_sizes=sizes, random_state=3).fit(x, np.array([*"abc"])[y])
+    again = pickle.loads(pickle.dumps(model))
+    assert again.predict_proba(x).tobytes() == model.predict_proba(x).tobytes()
+    assert list(model.classes_) == ["a", "b", "c"]
+    assert model.head_.layer_sizes == tuple(sizes)
+    scores = model.decision_function(x)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(x), shares, atol=1e-5)
+    threaded = MultilayerPerceptron(layer_sizes=sizes, random_state=3, n_threads=2)
+    threaded.fit(x, np.array([*"abc"])[y])
+    assert threaded.predict_proba(x).tobytes() == model.predict_proba(x).tobytes()
+
+
+def test_a_perceptron_starts_warm_also_with_another_class():
+    x, y = rows(k=4, n=300)
+    model = MultilayerPerceptron(layer_sizes=(12,), l2=1e-3, warm_start=True, max_iter=60)
+    first = model.fit(x[y < 3], y[y < 3]).loss_
+    assert model.fit(x[y < 3], y[y < 3]).loss_ <= first * 1.001
+    assert list(model.set_params(max_iter=5).fit(x, y).classes_) == [0, 1, 2, 3]
+    assert model.score(x, y) > 0.8
+    with pytest.raises(IncompatibleParameters, match="layer_sizes"):
+        model.set_params(layer_sizes=(5,)).fit(x, y)
 
 
 def test_class_weights_by_name_by_power_and_by_label():

@@ -93,6 +93,12 @@ def test_validation_may_be_a_strategy_a_source_none_or_a_word():
         ({"l2": "0.1"}, "l2 is '0.1'; allowed: a finite number from 0 up, or 'auto'$"),
         ({"l2": "atuo"}, r"did you mean 'auto'\?"),
         ({"class_weights": "balnced"}, r"None, 'balanced', a power.*did you mean 'balanced'"),
+        (
+            {"classifier": "logistic"},
+            "classifier is 'logistic'; allowed: logistic_regressor",
+        ),
+        ({"classifier": 3}, r"classifier is a int; allowed: Classifier.logistic_regressor\(\)"),
+        ({"calibration": 1}, "calibration is 1; allowed: True, False"),
         ({"class_weights": -0.5}, "class_weights is -0.5; allowed: a finite number from 0 up"),
         ({"class_weights": True}, "class_weights is bool"),
         ({"class_weights": [1, 2]}, "class_weights is list"),

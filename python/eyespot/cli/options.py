@@ -11,7 +11,7 @@ import typer
 from eyespot import screen
 from eyespot.cli.runner import working
 from eyespot.errors import DataError, InvalidOption
-from eyespot.options import CropPolicy
+from eyespot.options import Classifier, ClassifierKind, CropPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +165,23 @@ def l2(text: str) -> float | Literal["auto"]:
     except ValueError:
         message = f"--l2 is {text!r}; allowed: auto, or a number from 0 up"
         raise InvalidOption(message, source="--l2", code="invalid_argument") from None
+
+
+def classifier(kind: ClassifierKind, layer_sizes: str | None) -> Classifier:
+    """Return what ``--classifier`` and ``--layer-sizes`` stand for."""
+    if layer_sizes is None:
+        if kind is ClassifierKind.LOGISTIC_REGRESSOR:
+            return Classifier.logistic_regressor()
+        return Classifier.multilayer_perceptron()
+    if kind is ClassifierKind.LOGISTIC_REGRESSOR:
+        message = "--layer-sizes goes with --classifier multilayer_perceptron"
+        raise InvalidOption(message, source="--layer-sizes", code="invalid_argument")
+    try:
+        sizes = [int(part) for part in layer_sizes.split(",")]
+    except ValueError:
+        message = f"--layer-sizes is {layer_sizes!r}; allowed: numbers such as 128 or 128,64"
+        raise InvalidOption(message, source="--layer-sizes", code="invalid_argument") from None
+    return Classifier.multilayer_perceptron(sizes)
 
 
 def class_weights(text: str) -> float | Literal["balanced"] | None:

@@ -10,6 +10,7 @@ import typer
 from eyespot import screen
 from eyespot.cli import options
 from eyespot.cli.runner import check_writable, count, print_json, working
+from eyespot.options import ClassifierKind
 from eyespot.rendering import percent
 
 if TYPE_CHECKING:
@@ -49,6 +50,23 @@ def train(
     backbone: options.Backbone = "default",
     output_name: options.OutputName = None,
     crop: options.Crop = None,
+    classifier: Annotated[
+        ClassifierKind,
+        typer.Option(
+            metavar="KIND",
+            help="What learns the labels: logistic_regressor or multilayer_perceptron.",
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = ClassifierKind.LOGISTIC_REGRESSOR,
+    layer_sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...",
+            help="Widths of the hidden layers of a multilayer_perceptron; 100 unless given.",
+            show_default=False,
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = None,
     max_iterations: Annotated[
         int,
         typer.Option(
@@ -91,6 +109,15 @@ def train(
             rich_help_panel=options.SOLVER_PANEL,
         ),
     ] = True,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="An earlier model to go on from; photos and labels may have come or gone.",
+            show_default=False,
+            rich_help_panel=options.SOLVER_PANEL,
+        ),
+    ] = None,
     threads: options.Threads = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -108,6 +135,7 @@ def train(
     data = read(photos)
     parameters = ModelParameters(
         validation=options.validation(validation, seed, read),
+        classifier=options.classifier(classifier, layer_sizes),
         max_iterations=max_iterations,
         tolerance=tolerance,
         l2=options.l2(l2),
@@ -124,7 +152,8 @@ def train(
         others = f"; passed over {count(len(data.ignored), 'file')}" if data.ignored else ""
         typer.echo(f"{photos}: {count(len(data), 'image')} of {labels}{others}", err=True)
     with working(quiet=quiet) as display:
-        model = ImageClassifier.train(data, parameters, progress=display)
+        earlier = None if start is None else ImageClassifier.load(start)
+        model = ImageClassifier.train(data, parameters, start=earlier, progress=display)
     report = model.training_report
     assert report is not None
     for text in () if quiet else report.notes:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from eyespot.errors import ExportError
+from eyespot.errors import ExportError, InvalidOption
 from eyespot.export.pixels import INPUT_NAME, InputForm, input_value, pixel_stage
+from eyespot.head import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import onnx
 
-    from eyespot.head import Head
     from eyespot.options import Preprocessing
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "assemble",
     "check_model",
     "opset_of",
+    "read_head",
 ]
 
 #: Name of the only output: float32 of shape (N, n_classes); of a softmax, each row sums to 1.
@@ -125,6 +126,42 @@ def assemble(
         model.metadata_props.add(key=key, value=value)
     check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def read_head(data: bytes) -> Head:
+    """Return the head of a model that `assemble` made.
+
+    Parameters
+    ----------
+    data : bytes
+        The serialised model.
+
+    Returns
+    -------
+    Head
+        With the weights as they are in the file: a temperature is still folded in.
+
+    Raises
+    ------
+    ExportError
+        If the model has no such head.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_model_from_string(data).graph
+    found = {t.name: t for t in graph.initializer if t.name.startswith("head/")}
+    hidden = (f"head/hidden_{number}/" for number in range(len(found) // 2 - 1))
+    output = graph.node[-1].op_type.lower()
+    try:
+        layers = tuple(
+            tuple(numpy_helper.to_array(found[prefix + part]) for part in ("weights", "bias"))
+            for prefix in (*hidden, "head/")
+        )
+        return Head(layers, output)
+    except (KeyError, InvalidOption) as error:
+        message = f"the model has no head as eyespot writes it: {error}"
+        raise ExportError(message, source="head") from error
 
 
 def _check_classes(head: Head, classes: Sequence[str]) -> None:

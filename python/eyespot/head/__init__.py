@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from eyespot.head.perceptron import PerceptronFit, fit_perceptron
 from eyespot.head.rows import HeldOut, class_balance
 from eyespot.head.softmax import (
     HeadFit,
-    HeadIteration,
     L2Path,
-    StopReason,
     fit_softmax,
     select_l2,
     softmax_probabilities,
 )
+from eyespot.head.stepping import HeadIteration, StopReason
 from eyespot.head.value import Head
 
 __all__ = [
@@ -20,8 +20,10 @@ __all__ = [
     "HeadIteration",
     "HeldOut",
     "L2Path",
+    "PerceptronFit",
     "StopReason",
     "class_balance",
+    "fit_perceptron",
     "fit_softmax",
     "select_l2",
     "softmax_probabilities",

@@ -21,6 +21,7 @@ __all__ = [
     "check_rows",
     "class_balance",
     "enough_to_hold_out",
+    "number",
     "row_weights",
     "stratified_folds",
 ]
@@ -180,6 +181,17 @@ def row_weights(
         raise InvalidOption(msg, source="sample_weight", code="invalid_argument")
     # A common factor means nothing, but float32 must hold the numbers.
     return np.ascontiguousarray(total / total.max(), dtype=np.float32)
+
+
+def number(value: object, name: str, *, word: str = "") -> float:
+    """Return `value` as a float from 0 up, or refuse it by name; `word` is allowed beside it."""
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        real = float(value)
+        if np.isfinite(real) and real >= 0:
+            return real
+    allowed = f'"{word}" and numbers from 0' if word else "numbers from 0"
+    msg = f"{name}: {value!r} given; allowed are {allowed}"
+    raise InvalidOption(msg, source=name, code="invalid_argument")
 
 
 def enough_to_hold_out(folds: NDArray[np.int32], n_folds: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,20 +15,23 @@ from eyespot.head.rows import (
     check_options,
     check_rows,
     enough_to_hold_out,
+    number,
     row_weights,
     stratified_folds,
 )
+from eyespot.head.stepping import LEAST_LOSS, StopReason, iterate
+from eyespot.head.value import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
+    from eyespot.head.stepping import HeadIteration
+
 __all__ = [
     "HeadFit",
-    "HeadIteration",
     "L2Path",
-    "StopReason",
     "fit_softmax",
     "predict_held_out",
     "select_l2",
@@ -44,47 +46,6 @@ _RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 _RELATIVE_FALLBACK = 0.1
 _PATH_TOLERANCE = 1e-3
 _STATE_VERSION = 1
-# What a decrease is measured against when the loss is smaller: LbfgsOptions::least_value.
-_LEAST_LOSS = 0.01
-
-
-class StopReason(StrEnum):
-    """Why a fit ended."""
-
-    converged = "converged"
-    """Gradient and predicted decrease are both within the tolerance."""
-    max_iterations = "max_iterations"
-    """The budget of iterations was spent first."""
-    no_progress = "no_progress"
-    """No step lowers the loss any more: the limit of the arithmetic was reached before the
-    tolerance."""
-    stopped = "stopped"
-    """The callback asked to stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeadIteration:
-    """What a callback learns after each iteration.
-
-    Attributes
-    ----------
-    iteration : int
-        Iterations done, counted from the very start of a resumed fit.
-    n_evaluations : int
-        Passes over the data so far.
-    loss : float
-        The objective: weighted mean log-loss plus penalty, in nats.
-    gradient_norm : float
-        As in `HeadFit`.
-    accuracy : float
-        Fraction of the training rows classified rightly, unweighted.
-    """
-
-    iteration: int
-    n_evaluations: int
-    loss: float
-    gradient_norm: float
-    accuracy: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +135,11 @@ class HeadFit:
     state: dict[str, Any] = field(repr=False)
     path: L2Path | None = field(default=None, repr=False)
     held_out: HeldOut | None = field(default=None, repr=False)
+
+    @property
+    def head(self) -> Head:
+        """The solution as a `Head`."""
+        return Head(((self.weights, self.bias.astype(np.float32)),))
 
     @property
     def converged(self) -> bool:
@@ -295,7 +261,7 @@ def fit_softmax(
         )
         strength = path.selected
     else:
-        strength = _number(l2)
+        strength = number(l2, "l2", word="auto")
     predictions = path.held_out if path is not None else None
     if held_out and path is None:
         predictions = predict_held_out(
@@ -329,7 +295,7 @@ def fit_softmax(
         )
     elif state is not None:
         solver.set_state(dict(state))
-    reason = _iterate(solver, len(y), max_iterations, callback)
+    reason = iterate(solver, len(y), max_iterations, callback)
     coefficients, bias = solver.solution()
     final = solver.get_state()
     final |= {
@@ -348,39 +314,13 @@ def fit_softmax(
         loss=solver.loss,
         accuracy=solver.n_correct / len(y),
         gradient_norm=solver.gradient_norm,
-        relative_gap=solver.predicted_decrease / max(solver.loss, _LEAST_LOSS),
+        relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
         state=final,
         path=path,
         held_out=predictions,
     )
-
-
-def _iterate(
-    solver: _core.SoftmaxSolver,
-    n_rows: int,
-    max_iterations: int,
-    callback: Callable[[HeadIteration], bool | None] | None,
-) -> StopReason:
-    while True:
-        before = solver.iteration
-        if before >= max_iterations:
-            # A step would test for convergence first; do that much without moving.
-            return StopReason.converged if solver.test() else StopReason.max_iterations
-        name = solver.step()
-        if name != "running":
-            return StopReason(name)
-        if callback is not None and callback(
-            HeadIteration(
-                iteration=solver.iteration,
-                n_evaluations=solver.n_evaluations,
-                loss=solver.loss,
-                gradient_norm=solver.gradient_norm,
-                accuracy=solver.n_correct / n_rows,
-            )
-        ):
-            return StopReason.stopped
 
 
 def select_l2(
@@ -576,13 +516,6 @@ def softmax_probabilities(
     if pool is None and n_threads != 1:
         pool = _core.ThreadPool(n_threads)
     return _core.softmax_probabilities(x, w, b, pool=pool)
-
-
-def _number(l2: object) -> float:
-    if isinstance(l2, (int, float, np.number)) and not isinstance(l2, bool):
-        return float(l2)
-    msg = f'l2: {l2!r} given; allowed are "auto" and numbers from 0'
-    raise InvalidOption(msg, source="l2", code="invalid_argument")
 
 
 def _state_l2(

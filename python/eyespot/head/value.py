@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 
@@ -76,21 +76,23 @@ class Head:
         """Widths of the hidden layers; empty for a linear head."""
         return tuple(len(bias) for _, bias in self.layers[:-1])
 
-    def logits(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+    def logits(
+        self, embeddings: ArrayLike, *, pool: _core.ThreadPool | None = None
+    ) -> NDArray[np.float32]:
         """Return the scores of each class, before softmax or sigmoid.
 
         Parameters
         ----------
         embeddings : float array of shape (n, n_features)
             Taken as float32.
+        pool : ThreadPool, optional
+            Threads to use; without one, the calling thread. The result does not depend on it.
 
         Returns
         -------
         float32 ndarray of shape (n, n_classes)
         """
-        weights, bias = self.layers[-1]
-        scores: NDArray[np.float32] = self._hidden(embeddings) @ weights.T + bias
-        return scores
+        return _core.dense_layers(self._rows(embeddings), self.layers, softmax=False, pool=pool)
 
     def probabilities(
         self, embeddings: ArrayLike, *, pool: _core.ThreadPool | None = None
@@ -99,10 +101,8 @@ class Head:
 
         Parameters
         ----------
-        embeddings : float array of shape (n, n_features)
-            Taken as float32.
-        pool : ThreadPool, optional
-            Threads to use; without one, the calling thread.
+        embeddings, pool
+            As in `logits`.
 
         Returns
         -------
@@ -110,11 +110,9 @@ class Head:
             Of a softmax, rows sum to 1.
         """
         if self.output == "softmax":
-            weights, bias = self.layers[-1]
-            hidden = self._hidden(embeddings)
-            return _core.softmax_probabilities(hidden, weights, bias.astype(np.float64), pool=pool)
+            return _core.dense_layers(self._rows(embeddings), self.layers, softmax=True, pool=pool)
         # In this form no exponential overflows.
-        scores = self.logits(embeddings)
+        scores = self.logits(embeddings, pool=pool)
         power = np.exp(-np.abs(scores))
         shares: NDArray[np.float32] = np.where(scores >= 0, 1, power) / (1 + power)
         return shares
@@ -129,14 +127,34 @@ class Head:
         )
         return type(self)((*self.layers[:-1], (last[0], last[1])), self.output)
 
-    def _hidden(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+    def for_classes(self, labels: Sequence[Any], wanted: Sequence[Any]) -> Self:
+        """Return the head for other classes, to start a fit from.
+
+        Parameters
+        ----------
+        labels : sequence
+            What the classes of this head are called.
+        wanted : sequence
+            The classes to have, in this order. Those that are new get zero weights and the least
+            bias there is; those that are gone are dropped.
+        """
+        weights, bias = self.layers[-1]
+        if len(labels) != len(bias):
+            raise _unfit("labels", f"are {len(labels)}, of {len(bias)} classes")
+        row = {label: number for number, label in enumerate(labels)}
+        new_weights = np.zeros((len(wanted), weights.shape[1]), dtype=np.float32)
+        new_bias = np.full(len(wanted), bias.min())
+        for number, label in enumerate(wanted):
+            if (old := row.get(label)) is not None:
+                new_weights[number], new_bias[number] = weights[old], bias[old]
+        return type(self)((*self.layers[:-1], (new_weights, new_bias)), self.output)
+
+    def _rows(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         values = np.ascontiguousarray(embeddings, dtype=np.float32)
         if values.ndim != 2 or values.shape[1] != self.n_features:
             raise _unfit(
                 "embeddings", f"has the shape {values.shape}; allowed: (n, {self.n_features})"
             )
-        for weights, bias in self.layers[:-1]:
-            values = np.maximum(values @ weights.T + bias, np.float32(0))
         return values
 
 
