@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eyespot.errors import ExportError
-from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble
+from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble, read_head
 from eyespot.head import Head
 from eyespot.options import Preprocessing
 
@@ -254,6 +255,23 @@ def test_hidden_layers_and_outputs_are_those_of_the_head(output, opset):
     embeddings = run.run(None, {run.get_inputs()[0].name: images})[0]
     got = session(data).run(None, {"image": pixels()})[0]
     assert np.abs(got - deep.probabilities(embeddings)).max() <= 1e-6
+
+
+@pytest.mark.parametrize("widths", [(FEATURES, 3), (FEATURES, 6, 4, 3)])
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_the_head_is_read_back_as_it_was_written(widths, output):
+    rng = np.random.default_rng(5)
+    pairs = itertools.pairwise(widths)
+    layers = tuple((rng.normal(size=(n, d)), rng.normal(size=n)) for d, n in pairs)
+    written = Head(layers, output)
+    read = read_head(assemble(backbone(), preprocessing(), written, CLASSES, facts={}))
+    assert read.output == output
+    assert len(read.layers) == len(layers)
+    for ours, theirs in zip(written.layers, read.layers, strict=True):
+        assert ours[0].tobytes() == theirs[0].tobytes()
+        assert ours[1].tobytes() == theirs[1].tobytes()
+    with pytest.raises(ExportError, match="no head as eyespot writes it"):
+        read_head(backbone().SerializeToString())
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_validation_may_be_a_strategy_a_source_none_or_a_word():
         ({"class_weights": "balnced"}, r"None, 'balanced', a power.*did you mean 'balanced'"),
         (
             {"classifier": "logistic"},
-            "classifier is 'logistic'; allowed: logistic_regressor",
+            "is 'logistic'; allowed: .* did you mean 'logistic_regressor'",
         ),
         ({"classifier": 3}, r"classifier is a int; allowed: Classifier.logistic_regressor\(\)"),
         ({"calibration": 1}, "calibration is 1; allowed: True, False"),

@@ -186,7 +186,8 @@ struct PerceptronObjective::Impl {
   [[nodiscard]] Scratch make_scratch() const;
   void run_group(std::size_t group, Scratch& own, const auto& go);
   void back(std::size_t count, Scratch& own, Partial& partial) const;
-  double join(std::size_t layer, std::span<const double> v, std::span<double> gradient) const;
+  [[nodiscard]] double join(std::size_t layer, std::span<const double> v,
+                            std::span<double> gradient) const;
 };
 
 void PerceptronObjective::Impl::read_targets(const LabelledRows& data) {

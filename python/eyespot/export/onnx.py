@@ -17,7 +17,9 @@ from eyespot.head import Head
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
     from eyespot.options import Preprocessing
 
@@ -152,13 +154,14 @@ def read_head(data: bytes) -> Head:
     graph = onnx.load_model_from_string(data).graph
     found = {t.name: t for t in graph.initializer if t.name.startswith("head/")}
     hidden = (f"head/hidden_{number}/" for number in range(len(found) // 2 - 1))
-    output = graph.node[-1].op_type.lower()
+
+    def pair(prefix: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        weights, bias = (numpy_helper.to_array(found[prefix + n]) for n in ("weights", "bias"))
+        return weights, bias
+
     try:
-        layers = tuple(
-            tuple(numpy_helper.to_array(found[prefix + part]) for part in ("weights", "bias"))
-            for prefix in (*hidden, "head/")
-        )
-        return Head(layers, output)
+        layers = tuple(pair(prefix) for prefix in (*hidden, "head/"))
+        return Head(layers, "sigmoid" if graph.node[-1].op_type == "Sigmoid" else "softmax")
     except (KeyError, InvalidOption) as error:
         message = f"the model has no head as eyespot writes it: {error}"
         raise ExportError(message, source="head") from error
