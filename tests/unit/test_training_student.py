@@ -1,0 +1,282 @@
+"""The training recipe's network side: student, teachers, views, steps, restarts, exports."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from eyespot import backbones
+
+torch = pytest.importorskip("torch", reason="needs PyTorch, as the recipe's training step does")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+
+from training import train as recipe  # noqa: E402
+from training.augment import centre_view, draw_views, normalise, render  # noqa: E402
+from training.export import half_weights, to_onnx  # noqa: E402
+from training.graph import OnnxNetwork  # noqa: E402
+from training.shards import ShardWriter  # noqa: E402
+from training.student import (  # noqa: E402
+    SHAPES,
+    Student,
+    fold,
+    load_folded,
+    measure_norms,
+    read_snapshot,
+)
+from training.targets import Teacher  # noqa: E402
+
+TINY = SHAPES["tiny"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def outputs(model, images):
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(None, {session.get_inputs()[0].name: images.numpy()})
+
+
+def trained_looking(shape=TINY):
+    """Return a student whose norms are not the identity."""
+    torch.manual_seed(0)
+    student = Student(shape)
+    for _, buffer in student.named_buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    return student.eval()
+
+
+@torch.no_grad()
+def test_a_folded_student_computes_the_same():
+    student, images = trained_looking(), torch.rand(2, 3, 32, 32)
+    assert torch.allclose(fold(student)(images), student(images), atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["tiny", "v0", "v0-joined"])
+def test_an_exported_student_computes_the_same_and_says_what_it_wants(name):
+    student = trained_looking(SHAPES[name])
+    model = to_onnx(student, name="net", revision=3, side=48)
+    images = torch.rand(2, 3, 48, 48)
+    (found,) = outputs(model, images)
+    assert found.shape == (2, student.shape.n_features)
+    assert np.allclose(found, student(images).numpy(), rtol=1e-3, atol=1e-4)
+    metadata = {one.key: one.value for one in model.metadata_props}
+    assert json.loads(metadata["eyespot.preprocessing"])["size"] == 48
+    assert json.loads(metadata["eyespot.backbone"])["revision"] == 3
+    halved = half_weights(model)
+    assert halved.ByteSize() < 0.6 * model.ByteSize()
+    assert np.allclose(outputs(halved, images)[0], found, rtol=0.02, atol=0.02)
+
+
+@torch.no_grad()
+def test_a_shipped_network_can_be_continued():
+    path = backbones.embedded(0)[1]
+    student = Student(SHAPES["v0"])
+    load_folded(student, path)
+    student.eval()
+    images = torch.rand(4, 3, 144, 144)
+    (wanted,) = outputs(onnx.load(path), images)
+    assert np.allclose(student(images).numpy(), wanted, atol=1e-4)
+    measure_norms(student, [images[:2], images[2:]])
+    assert np.allclose(student(images).numpy(), wanted, atol=1e-3)
+    student.train()
+    # With the statistics of its inputs, training mode computes about what evaluation does.
+    assert np.corrcoef(student(images).numpy().ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+def test_weights_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match="other convolutions"):
+        load_folded(Student(TINY), backbones.embedded(0)[1])
+
+
+def small_teacher(path, n_features, *, logits, side=16):
+    """Write a network of the operators that classifiers are made of."""
+    random = np.random.default_rng(n_features)
+
+    def weight(name, *shape):
+        return numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+
+    weights = [
+        weight("w0", 4, 3, 3, 3),
+        weight("w1", 4, 1, 3, 3),
+        weight("w2", n_features, 8, 1, 1),
+        numpy_helper.from_array(np.float32(0), "low"),
+        numpy_helper.from_array(np.float32(6), "high"),
+        weight("w3", 1000, n_features),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Clip", ["a", "low", "high"], ["b"]),
+        helper.make_node("Conv", ["b", "w1"], ["c"], pads=[1, 1, 1, 1], group=4),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Concat", ["b", "d"], ["e"], axis=1),
+        helper.make_node("MaxPool", ["e"], ["f"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["f", "w2"], ["g"]),
+        helper.make_node("GlobalAveragePool", ["g"], ["h"]),
+        helper.make_node("Flatten", ["h"], ["embedding"]),
+        helper.make_node("Gemm", ["embedding", "w3"], ["logits"], transB=1),
+    ]
+    outs = {"embedding": n_features} | ({"logits": 1000} if logits else {})
+    graph = helper.make_graph(
+        nodes if logits else nodes[:-1],
+        "teacher",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, side, side])],
+        [helper.make_tensor_value_info(k, TensorProto.FLOAT, ["N", n]) for k, n in outs.items()],
+        weights if logits else weights[:-1],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return model
+
+
+@torch.no_grad()
+def test_a_teacher_computes_what_its_file_says(tmp_path):
+    model = small_teacher(tmp_path / "t.onnx", 5, logits=True)
+    images = torch.randn(3, 3, 16, 16)
+    found = OnnxNetwork(tmp_path / "t.onnx", ["embedding", "logits"])(images)
+    for got, wanted in zip(found, outputs(model, images), strict=True):
+        assert np.allclose(got.numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_a_teacher_with_an_unknown_operator_or_tensor_is_refused(tmp_path):
+    model = small_teacher(tmp_path / "t.onnx", 5, logits=True)
+    with pytest.raises(ValueError, match="no tensor nothing"):
+        OnnxNetwork(tmp_path / "t.onnx", ["nothing"])
+    model.graph.node[3].op_type = "Tanh"
+    onnx.save(model, tmp_path / "t.onnx")
+    with pytest.raises(ValueError, match="cannot run the operators Tanh"):
+        OnnxNetwork(tmp_path / "t.onnx", ["embedding"])
+
+
+def test_the_centre_view_changes_nothing_and_views_stay_inside():
+    pictures = torch.randint(0, 256, (4, 3, 20, 20), dtype=torch.uint8)
+    seen = render(pictures, centre_view(4, pictures.device), 20)
+    assert torch.allclose(seen, pictures.float() / 255, atol=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    views = draw_views(500, least_area=0.3, jitter=0.2, generator=generator)
+    corners = views.theta[:, :, :2].abs().sum(dim=2) + views.theta[:, :, 2].abs()
+    assert corners.max() <= 1 + 1e-5
+    assert (views.theta[:, 0, 0] < 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    seen = render(pictures.repeat(125, 1, 1, 1), views, 12)
+    assert seen.shape == (500, 3, 12, 12)
+    assert 0 <= seen.min() <= seen.max() <= 1
+    assert abs(float(normalise(torch.full((1, 3, 2, 2), 0.45)).mean())) < 0.3
+
+
+def jpeg(number, side):
+    """Return a smooth random picture as a file."""
+    small = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(small).resize((side, side)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """Return the command line of a tiny run: shards of 40 pictures, and two teachers."""
+    shards, teachers = tmp_path / "shards", tmp_path / "teachers"
+    shards.mkdir()
+    teachers.mkdir()
+    entries = []
+    for name, side, labelled in (("small", 24, True), ("large", 40, False)):
+        writer = ShardWriter(shards, name, 1 << 20)
+        for i in range(20):
+            writer.add(jpeg(i, side), i % 2 if labelled else -1, i)
+        writer.flush()
+        entries.append({"name": name, "side": side, "n_pictures": 20, "files": writer.files})
+    manifest = {"labels": ["x/a", "x/b"], "sources": entries}
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    small_teacher(teachers / "m.onnx", 12, logits=False)
+    small_teacher(teachers / "s.onnx", 8, logits=True)
+    team = (
+        Teacher(file="m.onnx", side=16, n_axes=6, has_logits=False),
+        Teacher(file="s.onnx", side=16, n_axes=4, has_logits=True),
+    )
+    for module in ("train", "teach"):
+        monkeypatch.setattr(f"training.{module}.TEACHERS", team)
+    monkeypatch.setattr(recipe, "_SAMPLE", 256)
+    return ["--shards", str(shards), "--teachers", str(teachers), "--preset", "tiny"]
+
+
+def run(folder, words, *more):
+    assert recipe.main([str(folder), *words, "--device", "cpu", "--threads", "1", *more]) == 0
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(bench, tmp_path):
+    words = [*bench, "--set", "images=128"]
+    whole = run(tmp_path / "whole", words)
+    run(tmp_path / "parts", words, "--stop-after-s", "1e-9")
+    first = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert 0 < first["progress"]["images"] < 128
+    parts = run(tmp_path / "parts", words)
+    assert parts["progress"]["images"] == whole["progress"]["images"] == 128
+    for name, wanted in whole["average"].items():
+        assert torch.allclose(parts["average"][name], wanted, rtol=1e-4, atol=1e-5), name
+    log = (tmp_path / "parts" / "log.csv").read_text().splitlines()
+    assert log[0].startswith("images,seconds,embedding,logits,labels")
+    assert len(log) == 3
+    student = read_snapshot(max((tmp_path / "whole" / "snapshots").glob("*.pt")))
+    assert student(torch.rand(1, 3, 32, 32)).shape == (1, TINY.n_features)
+
+
+def test_training_brings_the_loss_down(bench, tmp_path):
+    assert bench
+    trainer = recipe.Trainer(
+        tmp_path / "run",
+        recipe._changed(recipe.PRESETS["tiny"], ["images=1000", "peak_rate=6e-3"]),
+        shards=tmp_path / "shards",
+        teachers=tmp_path / "teachers",
+        targets=None,
+        device=torch.device("cpu"),
+    )
+    losses = []
+    for _ in range(60):
+        parts = trainer.step()
+        losses.append(sum(float(parts[name]) for name in ("embedding", "logits", "labels")))
+    assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
+
+
+def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
+    from training import teach
+
+    out = tmp_path / "targets.npz"
+    words = ["teach", *bench[:4], "--out", str(out), "--sources", "large"]
+    monkeypatch.setattr("sys.argv", words)
+    assert teach.main() == 0
+    before = out.stat().st_mtime_ns
+    assert teach.main() == 0  # the parts are there; only the join is done again
+    assert out.stat().st_mtime_ns >= before
+    state = run(tmp_path / "run", [*bench, "--set", "images=32"], "--targets", str(out))
+    assert state["progress"]["images"] == 32
+    assert not (tmp_path / "run" / "projections.npz").exists()
+
+
+def test_a_run_of_another_plan_is_refused(bench, tmp_path, capsys):
+    run(tmp_path / "run", [*bench, "--set", "images=16"])
+    words = [str(tmp_path / "run"), *bench, "--device", "cpu", "--set", "images=32"]
+    assert recipe.main(words) == 2
+    assert "another plan" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="no 'size'; it has shape, start"):
+        recipe._changed(recipe.PRESETS["tiny"], ["size=3"])
+
+
+def test_settings_take_their_field_s_kind():
+    plan = recipe._changed(
+        recipe.PRESETS["gpu"],
+        ["sides=64,96", "peak_rate=1e-2", "compiled=false", "images=10", "start=x.onnx"],
+    )
+    assert (plan.sides, plan.peak_rate, plan.compiled) == ((64, 96), 0.01, False)
+    assert (plan.images, plan.start) == (10, "x.onnx")
+    assert recipe._schedule(0.0) == 0.01
+    assert recipe._schedule(0.03) == pytest.approx(1, abs=0.01)
+    assert recipe._schedule(1.0) == pytest.approx(0.01)

@@ -1,0 +1,88 @@
+"""Views of stored pictures, a batch at a time, on the device where the pictures are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch.nn import functional
+
+__all__ = ["MEAN", "STD", "Views", "centre_view", "draw_views", "normalise", "render"]
+
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """What is seen of each picture of a batch.
+
+    Attributes
+    ----------
+    theta : float tensor of shape (n, 2, 3)
+        From the corners of the view to those of the picture, both -1 to 1.
+    gain, contrast, saturation : float tensor of shape (n, 1, 1, 1)
+        Factors of the colours; 1 changes nothing.
+    """
+
+    theta: torch.Tensor
+    gain: torch.Tensor
+    contrast: torch.Tensor
+    saturation: torch.Tensor
+
+
+def draw_views(n: int, *, least_area: float, jitter: float, generator: torch.Generator) -> Views:
+    """Draw random crops of at least `least_area` of the square, mirrored or not, and colours."""
+    device = generator.device
+
+    def uniform(low: float, high: float) -> torch.Tensor:
+        return torch.empty(n, device=device).uniform_(low, high, generator=generator)
+
+    area = uniform(least_area, 1)
+    aspect = torch.exp(uniform(-0.28, 0.28))  # 3/4 to 4/3
+    width = torch.sqrt(area * aspect).clamp(max=1)
+    height = torch.sqrt(area / aspect).clamp(max=1)
+    left = uniform(-1, 1) * (1 - width)
+    top = uniform(-1, 1) * (1 - height)
+    sign = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    theta = torch.zeros(n, 2, 3, device=device)
+    theta[:, 0, 0], theta[:, 0, 2] = width * sign, left
+    theta[:, 1, 1], theta[:, 1, 2] = height, top
+    factors = [uniform(1 - jitter, 1 + jitter).view(n, 1, 1, 1) for _ in range(3)]
+    return Views(theta=theta, gain=factors[0], contrast=factors[1], saturation=factors[2])
+
+
+def centre_view(n: int, device: torch.device) -> Views:
+    """Return the view that changes nothing."""
+    theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]], device=device).expand(n, 2, 3)
+    one = torch.ones(n, 1, 1, 1, device=device)
+    return Views(theta=theta, gain=one, contrast=one, saturation=one)
+
+
+def render(pictures: torch.Tensor, views: Views, side: int) -> torch.Tensor:
+    """Return what is seen, as floats of 0 to 1 of shape (n, 3, side, side).
+
+    Parameters
+    ----------
+    pictures : uint8 tensor of shape (n, 3, height, width)
+    views : Views
+    side : int
+        Pixels; a view that is shrunk to less than half of its pixels aliases.
+    """
+    pixels = pictures.float().div_(255)
+    grid = functional.affine_grid(views.theta, [len(pixels), 3, side, side], align_corners=False)
+    seen = functional.grid_sample(
+        pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
+    grey = seen.mean(dim=1, keepdim=True)
+    seen = grey + (seen - grey) * views.saturation
+    level = seen.mean(dim=(1, 2, 3), keepdim=True)
+    return ((level + (seen - level) * views.contrast) * views.gain).clamp_(0, 1)
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Return images of 0 to 1 as the networks want them, by ImageNet's mean and deviation."""
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std

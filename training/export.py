@@ -1,0 +1,228 @@
+"""Export a student: ``python -m training.export SNAPSHOT --out DIR --name NAME --revision N``.
+
+SNAPSHOT is one of `training.train`, or an exported network of the shape that --shape names. Writes
+NAME.onnx (float32), NAME-f16.onnx (weights stored as float16, computed in float32), and with
+--calibrate FOLDER NAME-int8.onnx (QDQ: 8-bit activations, 7-bit weights with a scale a channel,
+calibrated on the photos of the folder). The operators are Conv, Relu, Add, ReduceMean, Concat and
+Sqrt; the graph is written node by node, so it depends on no exporter's version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from training.student import Student
+
+__all__ = ["half_weights", "main", "quantise", "to_onnx"]
+
+OPSET: Final = 17
+CALIBRATION: Final = 200  # photos
+
+
+def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onnx.ModelProto:
+    """Return a student, folded, as an ONNX network with float32 weights.
+
+    Parameters
+    ----------
+    student : Student
+    name, revision
+        What the metadata entry `eyespot.backbone` says.
+    side : int
+        Pixels of the input; 0 is the shape's own.
+    """
+    from training.augment import MEAN, STD
+    from training.student import Block, fold
+
+    folded = fold(student)
+    side = side or student.shape.side
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+
+    def convolution(pair: Any, x: str, out: str) -> str:
+        layer = pair[0]
+        for part, values in (("weight", layer.weight), ("bias", layer.bias)):
+            array = values.detach().float().cpu().numpy()
+            weights.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{out}.{part}"))
+        nodes.append(
+            helper.make_node(
+                "Conv",
+                [x, f"{out}.weight", f"{out}.bias"],
+                [out],
+                out,
+                kernel_shape=list(layer.kernel_size),
+                strides=list(layer.stride),
+                pads=list(layer.padding) * 2,
+            )
+        )
+        return out
+
+    def operator(kind: str, inputs: list[str], out: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [out], out, **attributes))
+        return out
+
+    x = operator("Relu", [convolution(folded.stem, "input", "stem")], "stem.relu")
+    means: list[str] = []
+    for i, block in enumerate(folded.blocks):
+        assert isinstance(block, Block)
+        inner = operator("Relu", [convolution(block.a, x, f"block{i}.a")], f"block{i}.a.relu")
+        y = convolution(block.b, inner, f"block{i}.b")
+        plain = isinstance(block.short, type(folded.stem))
+        short = convolution(block.short, x, f"block{i}.short") if plain else x
+        x = operator("Relu", [operator("Add", [y, short], f"block{i}.sum")], f"block{i}")
+        if i in folded.joined:
+            means.append(operator("ReduceMean", [x], f"block{i}.mean", axes=[2, 3], keepdims=0))
+    x = operator("Concat", means, "joined", axis=1) if len(means) > 1 else means[0]
+    if student.shape.root:
+        operator("Sqrt", [x], "embedding")
+    else:
+        nodes[-1].output[0] = "embedding"
+    n_features = student.shape.n_features
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, side, side])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", n_features])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    preprocessing = {
+        "size": side,
+        "layout": "nchw",
+        "dtype": "float32",
+        "color": "rgb",
+        "scale": 1 / 255,
+        "mean": list(MEAN),
+        "std": list(STD),
+        "resample": "bilinear_antialias",
+        "crop": "center_crop",
+    }
+    facts = {"name": name, "revision": revision, "dim": n_features}
+    helper.set_model_props(
+        model,
+        {
+            "eyespot.preprocessing": json.dumps(preprocessing),
+            "eyespot.backbone": json.dumps(facts),
+            "license": "Apache-2.0",
+        },
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose weights are stored as float16 and cast to float32 when it is loaded."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    casts = []
+    for one in made.graph.initializer:
+        values = numpy_helper.to_array(one)
+        if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+            message = f"{one.name} holds values that float16 cannot"
+            raise ValueError(message)
+        casts.append(
+            helper.make_node("Cast", [f"{one.name}.f16"], [one.name], to=TensorProto.FLOAT)
+        )
+        one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{one.name}.f16"))
+    nodes = [*casts, *made.graph.node]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    onnx.checker.check_model(made)
+    return made
+
+
+def quantise(source: Path, out: Path, inputs: Iterator[NDArray[np.float32]]) -> None:
+    """Write the int8 form of an exported network.
+
+    Weights have 7 bits, a scale for each channel: with 8, processors without VNNI would saturate
+    sums of 16 bits and give other results. Activations are unsigned, by their range.
+
+    Parameters
+    ----------
+    source, out : path
+        The float32 file, and where to write.
+    inputs : iterator of float32 ndarrays of shape (n, 3, side, side)
+        Prepared photos to calibrate on.
+    """
+    from onnxruntime import quantization
+
+    model = onnx.load(source)
+    name = model.graph.input[0].name
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(inputs, None)
+            return None if batch is None else {name: batch}
+
+    quantization.quantize_static(
+        str(source),
+        str(out),
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Add", "Relu"],
+    )
+    made = onnx.load(out)
+    helper.set_model_props(made, {one.key: one.value for one in model.metadata_props})
+    onnx.save(made, out)
+
+
+def _photos(folder: Path, side: int) -> Iterator[NDArray[np.float32]]:
+    """Yield evenly chosen photos of a folder, one a batch, prepared by eyespot itself."""
+    import eyespot
+
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    step = max(1, len(files) // CALIBRATION)
+    wanted = eyespot.Preprocessing(width=side, height=side)
+    for batch in eyespot.Loader(files[::step][:CALIBRATION], wanted, batch_size=1, n_threads=1):
+        yield np.asarray(batch.pixels)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    from training.student import SHAPES, Student, load_folded, read_snapshot
+
+    parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
+    parser.add_argument("snapshot", type=Path)
+    parser.add_argument("--shape", choices=sorted(SHAPES), help="of an exported network")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", default="student")
+    parser.add_argument("--revision", type=int, default=0)
+    parser.add_argument("--side", type=int, default=0, help="pixels of the input")
+    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photos, for int8")
+    chosen = parser.parse_args(arguments)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.shape:
+        student = Student(SHAPES[chosen.shape])
+        load_folded(student, chosen.snapshot)
+    else:
+        student = read_snapshot(chosen.snapshot)
+    model = to_onnx(student, name=chosen.name, revision=chosen.revision, side=chosen.side)
+    path = chosen.out / f"{chosen.name}.onnx"
+    onnx.save(model, path)
+    onnx.save(half_weights(model), chosen.out / f"{chosen.name}-f16.onnx")
+    if chosen.calibrate:
+        side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+        quantise(path, chosen.out / f"{chosen.name}-int8.onnx", _photos(chosen.calibrate, side))
+    for file in sorted(chosen.out.glob(f"{chosen.name}*.onnx")):
+        print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What the student learns from its teachers: their embeddings, whitened, and their class scores.
+
+An embedding is centred and projected on its first principal axes, each divided by its deviation, so
+that a rare direction counts as much as a common one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["TEACHERS", "Projection", "StoredTargets", "Teacher", "whitening"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teacher:
+    """A public network to learn from.
+
+    Attributes
+    ----------
+    file : str
+        Its ONNX file, in the folder of the teachers.
+    side : int
+        Pixels of its input, which is normalised by ImageNet's mean and deviation.
+    n_axes : int
+        Axes that its embedding is projected on.
+    has_logits : bool
+        Whether it also gives scores of the 1000 ImageNet classes.
+    """
+
+    file: str
+    side: int
+    n_axes: int
+    has_logits: bool
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors to compute."""
+        return ("embedding", "logits") if self.has_logits else ("embedding",)
+
+
+#: The teachers, both Apache-2.0 from the ONNX Model Zoo.
+TEACHERS: Final = (
+    Teacher(
+        file="mobilenet_v2_1.0_224_onnxzoo_features.onnx", side=224, n_axes=384, has_logits=False
+    ),
+    Teacher(file="squeezenet1.1_onnxzoo.onnx", side=224, n_axes=192, has_logits=True),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """How an embedding becomes a target: ``(x - mean) @ axes``.
+
+    Attributes
+    ----------
+    mean : float32 ndarray of shape (n_features,)
+    axes : float32 ndarray of shape (n_features, n_axes)
+    """
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+
+def whitening(embeddings: NDArray[np.floating], n_axes: int) -> Projection:
+    """Measure a projection on rows of embeddings, of which there should be many more than axes."""
+    rows = np.asarray(embeddings, np.float64)
+    mean = rows.mean(axis=0)
+    covariance = np.cov(rows - mean, rowvar=False)
+    variances, vectors = np.linalg.eigh(covariance)
+    first = np.argsort(variances)[::-1][:n_axes]
+    # Below a thousandth of the largest variance an axis is mostly noise: it is not blown up.
+    deviations = np.sqrt(np.maximum(variances[first], 1e-3 * variances.max()))
+    return Projection(
+        mean=mean.astype(np.float32), axes=(vectors[:, first] / deviations).astype(np.float32)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTargets:
+    """Targets computed in advance for one view of each picture, the whole of it.
+
+    Attributes
+    ----------
+    numbers : int64 ndarray of shape (n,)
+        The pictures, by their number in the shards' manifest, ascending.
+    projected : tuple of float16 ndarrays of shape (n, n_axes)
+        One a teacher.
+    logits : float16 ndarray of shape (n, 1000)
+    """
+
+    numbers: NDArray[np.int64]
+    projected: tuple[NDArray[np.float16], ...]
+    logits: NDArray[np.float16]
+
+    def save(self, path: Path) -> None:
+        """Write the targets, aside first."""
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            arrays = {f"projected_{i}": rows for i, rows in enumerate(self.projected)}
+            np.savez(file, numbers=self.numbers, logits=self.logits, **arrays)
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> StoredTargets:
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            count = sum(name.startswith("projected_") for name in arrays.files)
+            return cls(
+                numbers=arrays["numbers"],
+                projected=tuple(arrays[f"projected_{i}"] for i in range(count)),
+                logits=arrays["logits"],
+            )

@@ -1,0 +1,585 @@
+"""Train the student: ``python -m training.train RUN --shards DIR --teachers DIR --preset gpu``.
+
+RUN is a folder. What is there is continued: `checkpoint.pt` holds everything that a restart needs,
+`log.csv` one line each few seconds, `snapshots/` averaged weights at growing distances, from which
+`training.curve` makes the curve of accuracy against cost. The schedule follows the number of images
+seen, so neither a pause nor a restart changes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from training.augment import Views, centre_view, draw_views, normalise, render
+from training.shards import load_pictures, read_manifest
+from training.student import SHAPES, Student, load_folded, measure_norms
+from training.targets import TEACHERS, Projection, StoredTargets, whitening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from training.graph import OnnxNetwork
+    from training.shards import Pictures
+
+__all__ = ["PRESETS", "Plan", "Trainer", "main"]
+
+_SAMPLE: Final = 16  # pictures that the projections are measured on
+_LOG_S: Final = 20.0
+_SNAPSHOT_GROWTH: Final = 1.5  # images seen from one snapshot to the next
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one run does; `--set NAME=VALUE` changes a field of a preset.
+
+    Attributes
+    ----------
+    shape : str
+        The student, by its name in `student.SHAPES`.
+    start : str
+        An exported network whose weights to begin with, or none.
+    images : int
+        Images that the schedule is made for.
+    batch : int
+        Images a step.
+    sides : tuple of int
+        Pixels of the student's input over the run, in equal shares.
+    peak_rate, weight_decay : float
+        Of AdamW. The rate rises over the first 3 % and falls as a cosine to a hundredth.
+    least_area : float
+        Smallest crop, as a part of the picture.
+    jitter : float
+        Largest change of brightness, contrast and saturation, as a factor.
+    average_images : int
+        Images over which the weights are averaged, exponentially.
+    embedding, logits, labels : float
+        Shares of the losses: squared error of the embeddings, divergence of the class scores,
+        cross-entropy of the labels.
+    temperature : float
+        Of the class scores.
+    smoothing : float
+        Of the labels.
+    small_share : float
+        Chance of a batch of pictures of less than 128 pixels, beside their share of all.
+    compiled : bool
+        Whether to compile the networks (a GPU gains, the first minute is lost).
+    seed : int
+    """
+
+    shape: str = "v0-joined"
+    start: str = ""
+    images: int = 1_000_000
+    batch: int = 64
+    sides: tuple[int, ...] = (112, 128)
+    peak_rate: float = 1e-3
+    weight_decay: float = 0.02
+    least_area: float = 0.35
+    jitter: float = 0.3
+    average_images: int = 100_000
+    embedding: float = 1.0
+    logits: float = 0.5
+    labels: float = 0.5
+    temperature: float = 2.0
+    smoothing: float = 0.1
+    small_share: float = 1.0
+    compiled: bool = False
+    seed: int = 0
+
+
+PRESETS: Final[dict[str, Plan]] = {
+    "gpu": Plan(
+        shape="v1",
+        images=12_000_000,
+        batch=1024,
+        sides=(96, 112, 128),
+        peak_rate=3e-3,
+        weight_decay=0.05,
+        least_area=0.25,
+        average_images=1_000_000,
+        small_share=0.5,
+        compiled=True,
+    ),
+    "cpu": Plan(
+        images=200_000,
+        batch=48,
+        sides=(112, 128),
+        peak_rate=5e-4,
+        least_area=0.6,
+        average_images=20_000,
+        small_share=0.25,
+    ),
+    "tiny": Plan(
+        shape="tiny",
+        images=2_000,
+        batch=16,
+        sides=(32,),
+        least_area=0.6,
+        average_images=200,
+    ),
+}
+
+
+class _Heads(nn.Module):
+    """What hangs on the embedding while it is trained: one regression a teacher, and classes."""
+
+    def __init__(self, n_features: int, n_labels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_features)
+        self.embeddings = nn.ModuleList(nn.Linear(n_features, one.n_axes) for one in TEACHERS)
+        self.logits = nn.Linear(n_features, 1000)
+        self.labels = nn.Linear(n_features, max(n_labels, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The pictures of one storage size, on the device."""
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    targets: tuple[torch.Tensor, ...]  # projected embeddings and logits, where they are stored
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a run is."""
+
+    images: int = 0
+    seconds: float = 0.0
+    next_snapshot: int = 10_000
+
+
+class Trainer:
+    """One run, from its folder.
+
+    Parameters
+    ----------
+    run : path
+        The folder; what is there is continued.
+    plan : Plan
+        What to do. A run that is continued must have the same.
+    shards, teachers : path
+        Folders of the pictures and of the teachers' ONNX files.
+    targets : path or None
+        Stored targets; without them the teachers run beside the student.
+    device : torch.device
+    limit : int
+        At most so many pictures of each source.
+    n_threads : int
+        Threads that decode the shards.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another plan.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        plan: Plan,
+        *,
+        shards: Path,
+        teachers: Path,
+        targets: Path | None,
+        device: torch.device,
+        limit: int = 0,
+        n_threads: int = 2,
+    ) -> None:
+        self.run, self.plan, self.device = run, plan, device
+        run.mkdir(parents=True, exist_ok=True)
+        self._check_plan()
+        torch.manual_seed(plan.seed)
+        self.precision = _precision(device)
+        stored = StoredTargets.load(targets) if targets is not None else None
+        groups = load_pictures(shards, n_threads=n_threads, limit=limit)
+        self.groups = [
+            group
+            for pictures in groups.values()
+            if (group := _group(pictures, stored, device)) is not None
+        ]
+        self.generator = torch.Generator(device=device).manual_seed(plan.seed)
+        n_labels = len(read_manifest(shards)["labels"])
+        self.student = Student(SHAPES[plan.shape]).to(device, memory_format=torch.channels_last)
+        self.heads = _Heads(self.student.shape.n_features, n_labels).to(device)
+        self.teachers: list[OnnxNetwork] = []
+        self.projections: list[tuple[torch.Tensor, torch.Tensor]] = []
+        if stored is None:
+            self._open_teachers(teachers)
+        self.optimiser = _optimiser([self.student, self.heads], plan)
+        self.progress = _Progress()
+        checkpoint = run / "checkpoint.pt"
+        if checkpoint.exists():
+            self.average = copy.deepcopy(self.student)
+            self._restore(checkpoint)
+        else:
+            if plan.start:
+                load_folded(self.student, Path(plan.start))
+                measure_norms(self.student, self._plain_batches(8))
+            self.average = copy.deepcopy(self.student)
+        self.average.eval().requires_grad_(False)
+        self._compute = torch.compile(self.student) if plan.compiled else self.student
+
+    def _check_plan(self) -> None:
+        path = self.run / "plan.json"
+        text = json.dumps(dataclasses.asdict(self.plan), indent=1) + "\n"
+        if not path.exists():
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            message = f"{self.run} holds a run of another plan; see its plan.json"
+            raise ValueError(message)
+
+    def _open_teachers(self, folder: Path) -> None:
+        from training.graph import OnnxNetwork
+
+        for teacher in TEACHERS:
+            network = OnnxNetwork(folder / teacher.file, teacher.outputs)
+            network.eval().requires_grad_(False)
+            self.teachers.append(network.to(self.device, memory_format=torch.channels_last))
+        for i, how in enumerate(self._projections()):
+            mean = torch.from_numpy(how.mean).to(self.device)
+            axes = torch.from_numpy(how.axes).to(self.device)
+            self.projections.append((mean, axes))
+            assert axes.shape[1] == TEACHERS[i].n_axes
+
+    def _projections(self) -> list[Projection]:
+        """Return how embeddings become targets: as the run has it, else measured now."""
+        path = self.run / "projections.npz"
+        if not path.exists():
+            samples: list[list[np.ndarray]] = [[] for _ in TEACHERS]
+            seen, generator = 0, torch.Generator(device=self.device).manual_seed(self.plan.seed)
+            while seen < _SAMPLE:
+                group, chosen = self._draw(256, generator)
+                views = centre_view(len(chosen), self.device)
+                for rows, outputs in zip(samples, self._teach(group, chosen, views), strict=True):
+                    rows.append(outputs[0].float().cpu().numpy())
+                seen += len(chosen)
+            arrays = {}
+            for i, (rows, teacher) in enumerate(zip(samples, TEACHERS, strict=True)):
+                how = whitening(np.concatenate(rows), teacher.n_axes)
+                arrays |= {f"mean_{i}": how.mean, f"axes_{i}": how.axes}
+            np.savez(path, **arrays)
+        with np.load(path) as arrays:
+            return [
+                Projection(mean=arrays[f"mean_{i}"], axes=arrays[f"axes_{i}"])
+                for i in range(len(TEACHERS))
+            ]
+
+    def _plain_batches(self, count: int) -> Iterator[torch.Tensor]:
+        for _ in range(count):
+            group, chosen = self._draw(self.plan.batch, self.generator)
+            views = centre_view(len(chosen), self.device)
+            images = normalise(render(group.pixels[chosen], views, self.plan.sides[-1]))
+            yield images.contiguous(memory_format=torch.channels_last)
+
+    def _draw(self, n: int, generator: torch.Generator) -> tuple[_Group, torch.Tensor]:
+        """Draw a group, by its share of the pictures, and pictures of it."""
+        shares = torch.tensor(
+            [
+                len(group.pixels) * (self.plan.small_share if group.pixels.shape[2] < 128 else 1)
+                for group in self.groups
+            ]
+        )
+        place = torch.rand((), generator=generator, device=self.device).cpu() * shares.sum()
+        index = int((shares.cumsum(0) <= place).sum().clamp(max=len(shares) - 1))
+        group = self.groups[index]
+        chosen = torch.randint(len(group.pixels), (n,), generator=generator, device=self.device)
+        return group, chosen
+
+    @torch.no_grad()
+    def _teach(
+        self, group: _Group, chosen: torch.Tensor, views: Views
+    ) -> list[tuple[torch.Tensor, ...]]:
+        """Return the teachers' outputs for the views; they see no changed colours less."""
+        found = []
+        for teacher, network in zip(TEACHERS, self.teachers, strict=True):
+            images = normalise(render(group.pixels[chosen], views, teacher.side))
+            with self._autocast():
+                found.append(network(images.contiguous(memory_format=torch.channels_last)))
+        return found
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.precision != torch.float32
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _targets(
+        self, group: _Group, chosen: torch.Tensor, views: Views
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return the whitened embeddings of the teachers, and class scores."""
+        if group.targets:
+            rows = [one[chosen].float() for one in group.targets]
+            return rows[:-1], rows[-1]
+        outputs = self._teach(group, chosen, views)
+        projected = [
+            (one[0].float() - mean) @ axes
+            for one, (mean, axes) in zip(outputs, self.projections, strict=True)
+        ]
+        return projected, next(one[1].float() for one in outputs if len(one) > 1)
+
+    def loss(self, side: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Draw a batch; return its loss and the parts of it."""
+        plan = self.plan
+        group, chosen = self._draw(plan.batch, self.generator)
+        views = draw_views(
+            len(chosen), least_area=plan.least_area, jitter=plan.jitter, generator=self.generator
+        )
+        projected, scores = self._targets(group, chosen, views)
+        images = normalise(render(group.pixels[chosen], views, side))
+        with self._autocast():
+            embedding = self._compute(images.contiguous(memory_format=torch.channels_last))
+        embedding = self.heads.norm(embedding.float())
+        error = torch.zeros((), device=self.device)
+        for head, target in zip(self.heads.embeddings, projected, strict=True):
+            error = error + functional.smooth_l1_loss(head(embedding), target) / len(projected)
+        soft = functional.log_softmax(self.heads.logits(embedding) / plan.temperature, dim=1)
+        wanted = functional.log_softmax(scores / plan.temperature, dim=1)
+        divergence = functional.kl_div(soft, wanted, reduction="batchmean", log_target=True)
+        labels = group.labels[chosen]
+        entropy = functional.cross_entropy(
+            self.heads.labels(embedding),
+            labels,
+            ignore_index=-1,
+            label_smoothing=plan.smoothing,
+            reduction="sum",
+        ) / (labels >= 0).sum().clamp(min=1)
+        total = plan.embedding * error + plan.logits * divergence + plan.labels * entropy
+        parts = {"embedding": error, "logits": divergence, "labels": entropy}
+        return total, {name: part.detach() for name, part in parts.items()}
+
+    def step(self) -> dict[str, torch.Tensor]:
+        """Take one step; return the parts of the loss."""
+        plan, progress = self.plan, self.progress
+        done = progress.images / plan.images
+        rate = plan.peak_rate * _schedule(done)
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = rate
+        side = plan.sides[min(int(done * len(plan.sides)), len(plan.sides) - 1)]
+        self.student.train()
+        self.heads.train()
+        total, parts = self.loss(side)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
+        self.optimiser.step()
+        progress.images += plan.batch
+        # Early on the average reaches no further back than a tenth of what was seen.
+        reach = min(plan.average_images, 1 + progress.images / 10)
+        _move(self.average, self.student, min(1.0, plan.batch / reach))
+        return parts | {"rate": torch.tensor(rate), "side": torch.tensor(float(side))}
+
+    def save(self) -> None:
+        """Write the checkpoint, aside first."""
+        part = self.run / "checkpoint.pt.part"
+        torch.save(
+            {
+                "student": self.student.state_dict(),
+                "average": self.average.state_dict(),
+                "heads": self.heads.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "generator": self.generator.get_state(),
+                "progress": dataclasses.asdict(self.progress),
+            },
+            part,
+        )
+        part.replace(self.run / "checkpoint.pt")
+
+    def _restore(self, path: Path) -> None:
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        for name in ("student", "average", "heads", "optimiser"):
+            getattr(self, name).load_state_dict(state[name])
+        self.generator.set_state(state["generator"].cpu())
+        self.progress = _Progress(**state["progress"])
+
+    def snapshot(self) -> None:
+        """Write the averaged weights as float16, named by the images seen."""
+        folder = self.run / "snapshots"
+        folder.mkdir(exist_ok=True)
+        state = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in self.average.state_dict().items()
+        }
+        facts = {"shape": self.plan.shape, "state": state, **dataclasses.asdict(self.progress)}
+        torch.save(facts, folder / f"{self.progress.images:010}.pt")
+
+    def train(self, *, stop_after_s: float, checkpoint_s: float) -> bool:
+        """Train until the schedule ends, or the time is up; tell whether it ended."""
+        began = time.monotonic()
+        before = self.progress.seconds
+        logged = saved = began
+        sums: dict[str, list[torch.Tensor]] = {}
+        while self.progress.images < self.plan.images:
+            for name, value in self.step().items():
+                sums.setdefault(name, []).append(value)
+            now = time.monotonic()
+            self.progress.seconds = before + now - began
+            if self.progress.images >= self.progress.next_snapshot:
+                self.snapshot()
+                grown = int(self.progress.next_snapshot * _SNAPSHOT_GROWTH)
+                self.progress.next_snapshot = max(grown, self.progress.images)
+            if now - logged >= _LOG_S:
+                self._log(sums)
+                sums, logged = {}, now
+            if now - saved >= checkpoint_s:
+                self.save()
+                saved = now
+            if stop_after_s and now - began >= stop_after_s:
+                break
+        if sums:
+            self._log(sums)
+        self.save()
+        self.snapshot()
+        return self.progress.images >= self.plan.images
+
+    def _log(self, sums: dict[str, list[torch.Tensor]]) -> None:
+        row: dict[str, Any] = {
+            "images": self.progress.images,
+            "seconds": round(self.progress.seconds, 1),
+        }
+        row |= {name: f"{float(torch.stack(values).mean()):.5g}" for name, values in sums.items()}
+        path = self.run / "log.csv"
+        fresh = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+
+
+def _precision(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device computes in it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def _group(pictures: Pictures, stored: StoredTargets | None, device: torch.device) -> _Group | None:
+    """Put pictures on the device; with stored targets only those that have some."""
+    numbers, keep = pictures.numbers, np.arange(len(pictures.numbers))
+    targets: tuple[torch.Tensor, ...] = ()
+    if stored is not None:
+        keep = np.flatnonzero(np.isin(numbers, stored.numbers))
+        if len(keep) == 0:
+            return None
+        rows = np.searchsorted(stored.numbers, numbers[keep])
+        arrays = (*stored.projected, stored.logits)
+        targets = tuple(torch.from_numpy(one[rows]).to(device) for one in arrays)
+    pixels = pictures.pixels if len(keep) == len(numbers) else pictures.pixels[keep]
+    return _Group(
+        torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2),
+        torch.from_numpy(pictures.labels[keep]).to(device),
+        targets,
+    )
+
+
+def _optimiser(modules: list[nn.Module], plan: Plan) -> torch.optim.Optimizer:
+    decayed, free = [], []
+    for module in modules:
+        for parameter in module.parameters():
+            (decayed if parameter.ndim > 1 else free).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": plan.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ],
+        lr=plan.peak_rate,
+    )
+
+
+def _schedule(done: float) -> float:
+    """Return the part of the peak rate at a part of the run."""
+    if done < 0.03:
+        return max(done / 0.03, 0.01)
+    return float(0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(done, 1.0))))
+
+
+@torch.no_grad()
+def _move(average: nn.Module, student: nn.Module, share: float) -> None:
+    """Move the averaged weights and statistics by a share towards the student's."""
+    pairs = zip(average.state_dict().values(), student.state_dict().values(), strict=True)
+    for mean, now in pairs:
+        if mean.is_floating_point():
+            mean.lerp_(now.to(mean.dtype), share)
+        else:
+            mean.copy_(now)
+
+
+def _changed(plan: Plan, settings: list[str]) -> Plan:
+    """Return the plan with the settings of the command line."""
+    kinds = {one.name: one.type for one in dataclasses.fields(Plan)}
+    values: dict[str, Any] = {}
+    for text in settings:
+        name, _, value = text.partition("=")
+        if name not in kinds:
+            message = f"the plan has no {name!r}; it has {', '.join(kinds)}"
+            raise ValueError(message)
+        if name == "sides":
+            values[name] = tuple(int(one) for one in value.split(","))
+        elif kinds[name] == "bool":
+            values[name] = value.lower() in {"1", "true", "yes"}
+        else:
+            values[name] = {"int": int, "float": float, "str": str}[str(kinds[name])](value)
+    return dataclasses.replace(plan, **values)
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--shards", type=Path, required=True)
+    parser.add_argument("--teachers", type=Path, required=True, help="folder of the ONNX files")
+    parser.add_argument("--targets", type=Path, help="what training.teach wrote")
+    parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: PyTorch's")
+    parser.add_argument("--limit", type=int, default=0, help="at most so many of each source")
+    parser.add_argument("--stop-after-s", type=float, default=0, help="stop, to be continued")
+    parser.add_argument("--checkpoint-s", type=float, default=120)
+    parser.add_argument("--name", default="", help="what to call this process; not used")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    chosen = _arguments(arguments)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    if chosen.device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    try:
+        trainer = Trainer(
+            chosen.run,
+            _changed(PRESETS[chosen.preset], chosen.set),
+            shards=chosen.shards,
+            teachers=chosen.teachers,
+            targets=chosen.targets,
+            device=torch.device(chosen.device),
+            limit=chosen.limit,
+            n_threads=chosen.threads or torch.get_num_threads(),
+        )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    sizes = ", ".join(f"{len(one.pixels)} of {one.pixels.shape[2]} px" for one in trainer.groups)
+    print(f"{sizes}; {trainer.precision}; {trainer.progress.images} images seen", flush=True)
+    ended = trainer.train(stop_after_s=chosen.stop_after_s, checkpoint_s=chosen.checkpoint_s)
+    print("the schedule has ended" if ended else "stopped, to be continued", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
