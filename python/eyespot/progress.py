@@ -27,6 +27,14 @@ class Phase(StrEnum):
     EVALUATING = "evaluating"
     INFERENCING = "inferencing"
 
+    @property
+    def caption(self) -> str:
+        """What to call it on a screen."""
+        return _CAPTIONS.get(self, self.value.replace("_", " ").capitalize())
+
+
+_CAPTIONS = {Phase.INITIALIZED: "Reading files", Phase.INFERENCING: "Predicting"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -78,7 +86,7 @@ class Progress:
         return self.total is not None and self.done >= self.total
 
     def __str__(self) -> str:
-        name = str(self.phase).replace("_", " ")
+        name = self.phase.caption.lower()
         count = f"{self.done:,}" if self.total is None else f"{self.done:,} of {self.total:,}"
         parts = [f"{name}: {count}"]
         if self.rate is not None:

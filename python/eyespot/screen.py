@@ -27,13 +27,6 @@ __all__ = ["ProgressDisplay", "note", "table"]
 
 _LINE_EVERY_S = 10.0
 _AT_ONCE_S = 0.05
-_TITLES = {
-    Phase.INITIALIZED: "Reading files",
-    Phase.EXTRACTING_FEATURES: "Extracting features",
-    Phase.TRAINING: "Training",
-    Phase.EVALUATING: "Evaluating",
-    Phase.INFERENCING: "Predicting",
-}
 
 
 def note(text: str, *, kind: str = "note") -> None:
@@ -139,7 +132,7 @@ class ProgressDisplay:
             self._bars.start()
         task = self._tasks.get(progress.phase)
         if task is None:
-            task = self._bars.add_task(_TITLES[progress.phase], total=progress.total, detail="")
+            task = self._bars.add_task(progress.phase.caption, total=progress.total, detail="")
             self._tasks[progress.phase] = task
         self._bars.update(
             task, completed=progress.done, total=progress.total, detail=_detail(progress)

@@ -9,10 +9,8 @@ import pytest
 from eyespot.progress import Phase, Progress, ProgressReporter
 
 
-def at(done, total=100, elapsed_s=2.0, **metrics):
-    return Progress(
-        phase=Phase.TRAINING, done=done, total=total, elapsed_s=elapsed_s, metrics=metrics
-    )
+def at(done, total=100, elapsed_s=2.0, phase=Phase.TRAINING, **metrics):
+    return Progress(phase=phase, done=done, total=total, elapsed_s=elapsed_s, metrics=metrics)
 
 
 def test_the_phases_are_those_of_create_ml():
@@ -59,6 +57,8 @@ def test_an_empty_phase_is_finished():
         (at(100), "training: 100 of 100, 50.0/s, 2.0 s"),
         (at(7, total=None), "training: 7, 3.5/s"),
         (at(0), "training: 0 of 100"),
+        (at(0, phase=Phase.INFERENCING), "predicting: 0 of 100"),
+        (at(0, phase=Phase.INITIALIZED), "reading files: 0 of 100"),
         (at(1, total=100_000), "training: 1 of 100,000, 0.5/s, 55 h 33 min left"),
         (at(1, total=301), "training: 1 of 301, 0.5/s, 10 min 00 s left"),
         (at(50, loss=0.25), "training: 50 of 100, 25.0/s, 2 s left, loss 0.25"),
