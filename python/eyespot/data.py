@@ -467,7 +467,7 @@ class DataSource:
             train=train,
             validation=validation,
             conflicts=conflicts,
-            notes=_split_notes(strategy, n_read, count, validation, conflicts),
+            notes=_split_notes(strategy, n_read, count, train, validation, conflicts),
         )
 
 
@@ -501,6 +501,7 @@ def _split_notes(
     strategy: SplitStrategy,
     n_read: int,
     count: int,
+    train: DataSource,
     validation: DataSource | None,
     conflicts: Sequence[DuplicateGroup],
 ) -> tuple[str, ...]:
@@ -517,6 +518,13 @@ def _split_notes(
             notes.append(
                 f"{_count(len(absent), 'class has', 'classes have')} no image in the validation "
                 f"set: {_some(absent)}"
+            )
+        given = validation.counts()
+        thin = [label for label, n in train.counts().items() if n == 1 and given[label]]
+        if thin:
+            notes.append(
+                f"the validation set leaves one image to train on of "
+                f"{_count(len(thin), 'class', 'classes')}: {_some(thin)}; hold out less"
             )
     if conflicts:
         first = dict(zip(conflicts[0].labels, conflicts[0].paths, strict=True))

@@ -99,7 +99,10 @@ def test_the_last_image_of_a_class_is_never_held_out(tmp_path):
     source = source_of(tmp_path, cat=1, dog=2, owl=50)
     split = source.split(SplitStrategy.fixed(1.0))
     assert split.train.counts() == {"cat": 1, "dog": 1, "owl": 1}
-    assert split.notes == ("1 class has no image in the validation set: cat",)
+    assert split.notes == (
+        "1 class has no image in the validation set: cat",
+        "the validation set leaves one image to train on of 2 classes: dog, owl; hold out less",
+    )
 
 
 def test_a_class_of_one_content_is_never_held_out(tmp_path):
@@ -120,6 +123,13 @@ def test_a_ratio_of_zero_holds_nothing_out_without_a_word(tmp_path):
     split = source_of(tmp_path, cat=5, dog=5).split(SplitStrategy.fixed(0))
     assert split.validation is None
     assert split.notes == ()
+
+
+def test_a_split_that_leaves_single_images_to_train_on_is_told(tmp_path):
+    source = source_of(tmp_path, cat=5, dog=5)
+    (note,) = source.split(SplitStrategy.fixed(1.0)).notes
+    assert "leaves one image to train on of 2 classes: cat, dog" in note
+    assert source.split(SplitStrategy.fixed(0.5)).notes == ()
 
 
 def test_unreadable_files_stay_in_training_where_they_are_reported(tmp_path):
