@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from eyespot.images import ImageInput
 
-__all__ = ["Batch", "Loader"]
+__all__ = ["Batch", "Loader", "check_cancel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,6 +161,7 @@ class Loader:
         elif not isinstance(cast("object", preprocessing), _core.PixelSpec):
             kind = type(preprocessing).__name__
             raise _invalid("preprocessing", f"a {kind}; allowed: a Preprocessing")
+        check_cancel(cancel)
         self._inputs = image_list(inputs)  # the caller may change theirs
         sources = core_sources(self._inputs)
         self._spec = preprocessing
@@ -256,6 +257,17 @@ class Loader:
         data = read_file(source) if isinstance(source, str) else source
         assert not isinstance(data, np.ndarray)
         return decode_with_pillow(data, refusal.to_exception(), background=background)
+
+
+def check_cancel(cancel: object) -> None:
+    """Refuse what is neither None nor a `CancelToken`.
+
+    Raises
+    ------
+    InvalidOption
+    """
+    if cancel is not None and not isinstance(cancel, _core.CancelToken):
+        raise _invalid("cancel", f"a {type(cancel).__name__}; allowed: a CancelToken or None")
 
 
 def _compact(pixels: NDArray[Any], first: int, errors: list[ImageError]) -> Batch:

@@ -36,6 +36,7 @@ from eyespot.head import (
     fit_perceptron,
     fit_softmax,
 )
+from eyespot.loader import check_cancel
 from eyespot.metrics import ClassifierMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
@@ -187,6 +188,7 @@ def train(
     ConvergenceWarning
         If the solver used up its iterations.
     """
+    check_cancel(cancel)
     watch = _Stopwatch(cancel)
     notes = _check_trainable(data)
     extractor = extractor_of(parameters)

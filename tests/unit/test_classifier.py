@@ -156,6 +156,11 @@ def test_training_can_be_cancelled(photos, parameters, phase):
         ImageClassifier.train(data, parameters, progress=stop, cancel=token)
 
 
+def test_what_is_no_cancel_token_is_refused(photos, parameters):
+    with pytest.raises(InvalidOption, match="cancel is a int"):
+        ImageClassifier.train(DataSource.labeled_directories(photos), parameters, cancel=3)
+
+
 def test_an_error_in_the_callback_ends_the_training(photos, parameters):
     def fail(step):
         raise RuntimeError("mine")

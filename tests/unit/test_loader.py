@@ -297,6 +297,11 @@ def test_a_cancel_token_ends_a_wait(folder):
     assert time.perf_counter() - start < 2
 
 
+def test_what_is_no_cancel_token_is_refused(folder):
+    with pytest.raises(InvalidOption, match="cancel is a int; allowed: a CancelToken or None"):
+        Loader(folder, SMALL, cancel=3)
+
+
 def test_ctrl_c_ends_a_wait_within_100_ms(folder):
     code = f"""
         import os, signal, threading, time
