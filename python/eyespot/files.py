@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from eyespot.errors import ExportError
 
 __all__ = ["write_atomically"]
+
+_STALE_S = 3600.0  # no write lasts this long: what left such a file behind was killed
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -39,7 +43,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     if not target.parent.is_dir():
         message = f"{path}: the folder {target.parent} does not exist"
         raise ExportError(message, source=str(path), code="io")
-    temporary = target.with_name(f".{target.name[:64]}.{secrets.token_hex(6)}.tmp")
+    prefix = f".{target.name[:64]}."
+    _remove_stale(target.parent, prefix)
+    temporary = target.with_name(f"{prefix}{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -74,6 +80,17 @@ def _write_through(path: str | os.PathLike[str], data: bytes) -> None:
     except OSError as error:
         message = f"{path}: could not be written ({error.strerror or error})"
         raise ExportError(message, source=str(path), code="io") from error
+
+
+def _remove_stale(folder: Path, prefix: str) -> None:
+    """Remove the temporary files of earlier writes that were killed; younger ones may be in use."""
+    name = re.compile(re.escape(prefix) + r"[0-9a-f]{12}\.tmp")
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not name.fullmatch(entry.name) or not entry.is_file(follow_symlinks=False):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_S:
+                _remove(Path(entry.path))
 
 
 def _remove(path: Path) -> None:

@@ -59,6 +59,19 @@ def test_ctrl_c_leaves_no_temporary_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_a_killed_write_left_is_removed_by_the_next_one_of_the_same_file(tmp_path):
+    stale = tmp_path / ".a.onnx.0123456789ab.tmp"
+    young = tmp_path / ".a.onnx.ba9876543210.tmp"
+    others = [tmp_path / ".b.onnx.0123456789ab.tmp", tmp_path / ".a.onnx.mine.tmp"]
+    for path in (stale, young, *others):
+        path.write_bytes(b"half")
+    for path in (stale, *others):
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "a.onnx", b"new")
+    assert not stale.exists()
+    assert all(path.exists() for path in (young, *others))
+
+
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
     # The temporary file is opened on a device that is always full: what the kernel says is real.
     opened = Path.open
