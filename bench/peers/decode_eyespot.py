@@ -1,17 +1,19 @@
-"""eyespot's load_pixels, one call a photo."""
+"""eyespot's Loader over the bytes of the files, as training and prediction use it."""
 
 from __future__ import annotations
 
 REQUIREMENTS = None
+BATCH = 16
 
 
 def Peer(options, **spec):
-    from decode_threads import Decoder
+    from decode_threads import Photos
 
     import eyespot
     from eyespot import _core
+    from eyespot.loader import Loader
 
-    class Eyespot(Decoder):
+    class Eyespot(Photos):
         def __init__(self):
             super().__init__(options)
             self.versions = {"eyespot": eyespot.__version__, "target": _core.simd_target()}
@@ -24,7 +26,20 @@ def Peer(options, **spec):
                 **spec,
             )
 
-        def decode(self, data):
-            return _core.load_pixels(data, self.spec)
+        def batches(self, photos):
+            return Loader(
+                photos, self.spec, batch_size=BATCH, n_threads=self.threads, on_error="raise"
+            )
+
+        def run(self):
+            with self.batches(self.photos * self.repeats) as loader:
+                for _ in loader:
+                    pass
+            return {}
+
+        def outputs(self):
+            import numpy as np
+
+            return {"pixels": np.concatenate([batch.pixels for batch in self.batches(self.photos)])}
 
     return Eyespot()

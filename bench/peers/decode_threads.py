@@ -7,16 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-class Decoder(ABC):
-    """A peer, but for ``decode``: bytes -> (size, size, 3) array of uint8."""
+class Photos:
+    """What a peer is given."""
 
     def __init__(self, options):
         self.size = options["size"]
         self.scaled = options["scaled"]
         self.repeats = options["repeats"]
+        self.threads = options["threads"]
         self.photos = [Path(path).read_bytes() for path in options["photos"]]
-        self.pool = ThreadPoolExecutor(options["threads"])
         self.versions = {}
+
+
+class Decoder(Photos, ABC):
+    """A peer, but for ``decode``: bytes -> (size, size, 3) array of uint8."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self.pool = ThreadPoolExecutor(self.threads)
 
     @abstractmethod
     def decode(self, data):
