@@ -167,6 +167,35 @@ TEST_CASE("horizontal equals the oracle for 1 to 4 channels, up and down, at eve
   });
 }
 
+TEST_CASE(
+    "horizontal_rgb equals the oracle for every number of taps, and writes no byte too many") {
+  on_each_target([](const Kernels& simd) {
+    Source source;
+    for (std::size_t n = 1; n <= 40; ++n) {
+      for (std::size_t pairs = 1; pairs <= 6; ++pairs) {
+        CAPTURE(n);
+        CAPTURE(pairs);
+        const std::size_t width = 3 * (n + 2 * pairs);
+        const Sums row(width + 8, source);
+        std::vector<std::uint32_t> first(n);
+        for (std::size_t i = 0; i < n; ++i) first[i] = static_cast<std::uint32_t>(i * 7 % (n + 1));
+        const Sums weights(n * pairs * 8);
+        for (std::size_t i = 0; i < n * pairs; ++i) {
+          std::int16_t* values = weights.data() + i * 8;
+          std::fill(values, values + 3, static_cast<std::int16_t>(source.weight() / 4));
+          std::fill(values + 3, values + 6, static_cast<std::int16_t>(source.weight() / 4));
+        }
+        std::vector<std::uint8_t> got(3 * n + 16, 7);
+        std::vector<std::uint8_t> want(3 * n + 16, 7);
+        simd.horizontal_rgb(row.data(), first.data(), weights.data(), pairs, n, got.data());
+        scalar_kernels().horizontal_rgb(row.data(), first.data(), weights.data(), pairs, n,
+                                        want.data());
+        CHECK(got == want);
+      }
+    }
+  });
+}
+
 TEST_CASE("colour conversions equal the oracle at every width") {
   on_each_target([](const Kernels& simd) {
     Source source;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <numeric>
 #include <type_traits>
 #include <vector>
@@ -312,10 +313,11 @@ class JpegDecoder {
     const std::size_t row_bytes = checked_mul(cinfo_.output_width, samples, "JPEG row");
     const std::uint32_t batch = static_cast<std::uint32_t>(
         std::clamp<std::size_t>(kBatchBytes / row_bytes, 1, kMaxBatchRows));
-    std::vector<std::uint8_t> pixels(checked_mul(row_bytes, batch, "JPEG rows"));
+    const auto pixels =
+        std::make_unique_for_overwrite<std::uint8_t[]>(checked_mul(row_bytes, batch, "JPEG rows"));
     std::vector<std::uint8_t> converted(cmyk ? std::size_t{region.width} * 3 : 0);
     std::array<JSAMPROW, kMaxBatchRows> rows{};
-    for (std::uint32_t i = 0; i < batch; ++i) rows[i] = pixels.data() + i * row_bytes;
+    for (std::uint32_t i = 0; i < batch; ++i) rows[i] = pixels.get() + i * row_bytes;
 
     job_.sink.begin(stream);
     for (std::uint32_t y = 0; y < region.height;) {

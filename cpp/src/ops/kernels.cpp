@@ -253,6 +253,68 @@ void horizontal(const int16_t* columns, size_t channels, const std::uint32_t* fi
   }
 }
 
+// Two taps of one pixel a vector: their three channels are lanes 0 to 2 and 3 to 5.
+template <size_t kPairs, class D>
+HWY_INLINE hn::Vec<D> weigh_pixel(D d, const int16_t* HWY_RESTRICT in,
+                                  const int16_t* HWY_RESTRICT weights, size_t more) {
+  const size_t pairs = kPairs != 0 ? kPairs : more;
+  auto sum = hn::MulFixedPoint15(hn::LoadU(d, in), hn::Load(d, weights));
+  for (size_t k = 1; k < pairs; ++k) {
+    const auto levels = hn::LoadU(d, in + 6 * k);
+    sum = hn::Add(sum, hn::MulFixedPoint15(levels, hn::Load(d, weights + 8 * k)));
+  }
+  return hn::Add(sum, hn::ShiftRightBytes<3 * sizeof(int16_t)>(d, sum));
+}
+
+template <size_t kPairs>
+void weigh_row(const int16_t* row, const std::uint32_t* first, const int16_t* weights, size_t more,
+               size_t n, uint8_t* HWY_RESTRICT out) {
+  const size_t pairs = kPairs != 0 ? kPairs : more;
+  constexpr size_t kPixels = 4;  // 12 bytes
+  const LevelTag d;
+  const hn::Repartition<int64_t, LevelTag> d64;
+  const ByteTag d8;
+  const hn::Half<ByteTag> half;
+  const auto rounding = hn::Set(d, int16_t{1 << (kFractionBits - 1)});
+  alignas(16) static constexpr uint8_t kTight[16] = {0,  1,  2,  4,  5,    6,    8,    9,
+                                                     10, 12, 13, 14, 0x80, 0x80, 0x80, 0x80};
+  const auto tight = hn::Load(d8, kTight);
+  const auto pixel = [&](size_t i) HWY_ATTR {
+    return weigh_pixel<kPairs>(d, row + 3 * size_t{first[i]}, weights + i * pairs * 8, pairs);
+  };
+  const auto levels = [&](auto sums0, auto sums1) HWY_ATTR {
+    const auto both =
+        hn::BitCast(d, hn::InterleaveLower(d64, hn::BitCast(d64, sums0), hn::BitCast(d64, sums1)));
+    return hn::DemoteTo(half, hn::ShiftRight<kFractionBits>(hn::SaturatedAdd(both, rounding)));
+  };
+  for (size_t i = 0; i < n; i += kPixels) {
+    const size_t last = n - 1;
+    const auto low = levels(pixel(i), pixel(HWY_MIN(i + 1, last)));
+    const auto high = levels(pixel(HWY_MIN(i + 2, last)), pixel(HWY_MIN(i + 3, last)));
+    const auto bytes = hn::TableLookupBytes(hn::Combine(d8, high, low), tight);
+    const size_t room = 3 * (n - i);
+    if (room >= 16) {
+      hn::StoreU(bytes, d8, out + 3 * i);  // the 4 bytes too many are written over
+    } else {
+      HWY_ALIGN uint8_t tail[16];
+      hn::Store(bytes, d8, tail);
+      std::memcpy(out + 3 * i, tail, HWY_MIN(room, 3 * kPixels));
+    }
+  }
+}
+
+// The usual numbers of taps as loops of known length.
+void horizontal_rgb(const int16_t* row, const std::uint32_t* first, const int16_t* weights,
+                    size_t pairs, size_t n, uint8_t* out) {
+  switch (pairs) {
+    case 1: weigh_row<1>(row, first, weights, pairs, n, out); break;
+    case 2: weigh_row<2>(row, first, weights, pairs, n, out); break;
+    case 3: weigh_row<3>(row, first, weights, pairs, n, out); break;
+    case 4: weigh_row<4>(row, first, weights, pairs, n, out); break;
+    default: weigh_row<0>(row, first, weights, pairs, n, out); break;
+  }
+}
+
 void ycc_to_rgb(const int16_t* y, const int16_t* cb, const int16_t* cr, size_t n,
                 int16_t* HWY_RESTRICT rgb) {
   const LevelTag d;
@@ -423,9 +485,9 @@ void to_float3(const uint8_t* in, size_t n, const float* factor, const float* of
 }  // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels{accumulate,   accumulate2, accumulate_wide, widen,       transpose,
-                       restore_rows, horizontal,  ycc_to_rgb,      grey_to_rgb, store_rows,
-                       split_rgb,    to_float,    to_float3};
+const Kernels kKernels{accumulate,   accumulate2, accumulate_wide, widen,      transpose,
+                       restore_rows, horizontal,  horizontal_rgb,  ycc_to_rgb, grey_to_rgb,
+                       store_rows,   split_rgb,   to_float,        to_float3};
 
 const Kernels& target_kernels() {
   return kKernels;

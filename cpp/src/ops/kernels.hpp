@@ -43,6 +43,13 @@ struct Kernels {
   void (*horizontal)(const std::int16_t* columns, std::size_t channels, const std::uint32_t* first,
                      const std::int16_t* values, std::size_t taps, std::size_t begin,
                      std::size_t end, std::int16_t* out);
+  /// A row of `n` RGB pixels in whole grey levels: those of pixel i are the sums over k < 2 * pairs
+  /// of product(row[3 * (first[i] + k) + channel], weight), rounded and clamped. For each i and
+  /// pair of taps, `weights` has the first one's three times, the second one's three times, and two
+  /// zeros. `row` can be read 8 values beyond the last one that counts.
+  void (*horizontal_rgb)(const std::int16_t* row, const std::uint32_t* first,
+                         const std::int16_t* weights, std::size_t pairs, std::size_t n,
+                         std::uint8_t* out);
   /// JFIF YCbCr columns of `n` pixels to interleaved RGB columns, clamped
   /// to 16 bits only.
   void (*ycc_to_rgb)(const std::int16_t* y, const std::int16_t* cb, const std::int16_t* cr,

@@ -21,6 +21,12 @@ std::int16_t add(std::int16_t a, int b) {
   return static_cast<std::int16_t>(a + b);
 }
 
+// The grey level of a sum.
+std::uint8_t level(std::int16_t sum) {
+  constexpr int kHalf = 1 << (kFractionBits - 1);
+  return static_cast<std::uint8_t>(std::clamp((sum + kHalf) >> kFractionBits, 0, 255));
+}
+
 // Colours far out of gamut exceed 16 bits, and are clamped in the end anyway.
 int clamped(int value) {
   return std::clamp(value, -32768, 32767);
@@ -85,6 +91,22 @@ void horizontal(const std::int16_t* columns, std::size_t channels, const std::ui
   }
 }
 
+void horizontal_rgb(const std::int16_t* row, const std::uint32_t* first,
+                    const std::int16_t* weights, std::size_t pairs, std::size_t n,
+                    std::uint8_t* out) {
+  constexpr std::size_t kVector = 8;
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) {
+      std::int16_t sum = 0;
+      for (std::size_t k = 0; k < 2 * pairs; ++k) {
+        const std::int16_t weight = weights[(i * pairs + k / 2) * kVector + k % 2 * 3];
+        sum = add(sum, product(row[(first[i] + k) * 3 + c], weight));
+      }
+      out[3 * i + c] = level(sum);
+    }
+  }
+}
+
 void ycc_to_rgb(const std::int16_t* y, const std::int16_t* cb, const std::int16_t* cr,
                 std::size_t n, std::int16_t* rgb) {
   constexpr int kCenter = 128 << kFractionBits;
@@ -114,11 +136,9 @@ void grey_to_rgb(const std::int16_t* grey, std::size_t n, std::int16_t* rgb) {
 
 void store_rows(const std::int16_t* columns, std::size_t n_columns, std::size_t n_rows,
                 std::uint8_t* out, std::size_t out_stride) {
-  constexpr int kHalf = 1 << (kFractionBits - 1);
   for (std::size_t r = 0; r < n_rows; ++r) {
     for (std::size_t c = 0; c < n_columns; ++c) {
-      const int level = (columns[c * kBlockRows + r] + kHalf) >> kFractionBits;
-      out[r * out_stride + c] = static_cast<std::uint8_t>(std::clamp(level, 0, 255));
+      out[r * out_stride + c] = level(columns[c * kBlockRows + r]);
     }
   }
 }
@@ -146,9 +166,9 @@ void to_float3(const std::uint8_t* in, std::size_t n, const float* factor, const
 }  // namespace
 
 const Kernels& scalar_kernels() {
-  static constexpr Kernels kSet{accumulate,   accumulate2, accumulate_wide, widen,       transpose,
-                                restore_rows, horizontal,  ycc_to_rgb,      grey_to_rgb, store_rows,
-                                split_rgb,    to_float,    to_float3};
+  static constexpr Kernels kSet{accumulate,   accumulate2, accumulate_wide, widen,      transpose,
+                                restore_rows, horizontal,  horizontal_rgb,  ycc_to_rgb, grey_to_rgb,
+                                store_rows,   split_rgb,   to_float,        to_float3};
   return kSet;
 }
 

@@ -98,14 +98,17 @@ class PixelSink final : public RowSink {
       bytes = checked_add(bytes, needed, "resize");
     }
     check_bytes(bytes);
-    for (std::size_t p = 0; p < plane_count_; ++p) scratch_.resizers[p].begin();
-    if (layout_ != RowLayout::rgb) {
+    if (layout_ == RowLayout::rgb) {
+      scratch_.resizers[0].begin(out_);
+    } else {
+      for (std::size_t p = 0; p < plane_count_; ++p) scratch_.resizers[p].begin();
       scratch_.rgb_columns.reserve(kBlockRows * detail::padded(kRgb * plan_.target.width));
     }
   }
 
   void row(std::size_t plane, std::uint32_t y, const std::uint8_t* samples) override {
     scratch_.resizers[plane].row(y, samples);
+    if (layout_ == RowLayout::rgb) return;
     std::size_t ready = scratch_.resizers[0].blocks_done();
     for (std::size_t p = 1; p < plane_count_; ++p) {
       ready = std::min(ready, scratch_.resizers[p].blocks_done());
@@ -114,7 +117,10 @@ class PixelSink final : public RowSink {
   }
 
   [[nodiscard]] bool complete() const noexcept {
-    return stored_ * kBlockRows >= plan_.target.height;
+    for (std::size_t p = 0; p < plane_count_; ++p) {
+      if (!scratch_.resizers[p].complete()) return false;
+    }
+    return plane_count_ > 0;
   }
 
  private:
@@ -125,22 +131,20 @@ class PixelSink final : public RowSink {
                     std::to_string(spec_.limits.max_bytes));
   }
 
+  // A block of the planes, in colour.
   void store(std::size_t b) {
     const std::size_t width = plan_.target.width;
     const std::int16_t* columns = scratch_.resizers[0].block(b);
-    if (layout_ != RowLayout::rgb) {
-      std::int16_t* rgb = scratch_.rgb_columns.data();
-      if (layout_ == RowLayout::ycbcr) {
-        kernels_.ycc_to_rgb(columns, scratch_.resizers[1].block(b), scratch_.resizers[2].block(b),
-                            width, rgb);
-      } else {
-        kernels_.grey_to_rgb(columns, width, rgb);
-      }
-      columns = rgb;
+    std::int16_t* rgb = scratch_.rgb_columns.data();
+    if (layout_ == RowLayout::ycbcr) {
+      kernels_.ycc_to_rgb(columns, scratch_.resizers[1].block(b), scratch_.resizers[2].block(b),
+                          width, rgb);
+    } else {
+      kernels_.grey_to_rgb(columns, width, rgb);
     }
     const std::size_t row = b * kBlockRows;
     const std::size_t count = std::min(kBlockRows, plan_.target.height - row);
-    kernels_.store_rows(columns, width * kRgb, count, out_.row(row), out_.stride);
+    kernels_.store_rows(rgb, width * kRgb, count, out_.row(row), out_.stride);
   }
 
   const Plan& plan_;

@@ -46,16 +46,9 @@ void resize(ImageView in, const Box& box, Resample resample, MutableImageView ou
   (void)resizer.plan({in.size.width, box.x, box.width, out.size.width, resample, 0},
                      {in.size.height, box.y, box.height, out.size.height, resample, 0}, in.channels,
                      kernels, weights);
-  resizer.begin();
-  std::size_t stored = 0;
+  resizer.begin(out);
   for (std::uint32_t y = resizer.first_row(); y <= resizer.last_row(); ++y) {
     resizer.row(y, in.row(y));
-    for (; stored < resizer.blocks_done(); ++stored) {
-      const std::size_t row = stored * detail::kBlockRows;
-      const std::size_t count = std::min(detail::kBlockRows, out.size.height - row);
-      kernels.store_rows(resizer.block(stored), out.size.width * out.channels, count, out.row(row),
-                         out.stride);
-    }
   }
 }
 

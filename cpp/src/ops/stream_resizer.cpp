@@ -31,6 +31,32 @@ bool goes_horizontal_first(const AxisSpec& x, const AxisSpec& y) {
          (y.length < y.out_size && x.in_size / kWide > x.out_size);
 }
 
+constexpr std::size_t kRgb = 3;
+constexpr std::size_t kVector = 8;  // values that horizontal_rgb() takes at a time
+
+constexpr std::size_t pairs(std::size_t taps) noexcept {
+  return (taps + 1) / 2;
+}
+
+constexpr std::size_t pair_values(std::size_t taps) noexcept {
+  return pairs(taps) * kVector;
+}
+
+// The weights as horizontal_rgb() wants them: for each pair of taps, the first weight three times,
+// the second three times, and two zeros.
+void spread_pairs(const AxisWeights& weights, std::int16_t* out) {
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const std::int16_t* values = weights.values.data() + i * weights.taps;
+    for (std::size_t k = 0; k < weights.taps; k += 2, out += kVector) {
+      const std::int16_t first = values[k];
+      const std::int16_t second = k + 1 < weights.taps ? values[k + 1] : std::int16_t{0};
+      out[0] = out[1] = out[2] = first;
+      out[3] = out[4] = out[5] = second;
+      out[6] = out[7] = 0;
+    }
+  }
+}
+
 // The axis as it looks when every `step` samples have become one.
 AxisSpec reduced(AxisSpec axis, std::uint32_t step) {
   axis.in_size = (axis.in_size - 1) / step + 1;
@@ -69,17 +95,25 @@ std::size_t StreamResizer::plan(AxisSpec x, AxisSpec y, std::size_t channels,
   staged_stride_ = padded(in_width);
   column_stride_ = padded(std::max(in_width, out_width));
   block_size_ = checked_mul(kBlockRows, padded(out_width), kWhat);
-  // From the first row of the oldest open block to the last open row. (A shrinking triangle: two
-  // blocks.)
-  const std::size_t open_rows = kBlockRows - 1 + widest_overlap(*y_weights_);
-  sum_slots_ = std::bit_ceil(std::max(std::min(open_rows, block_count() * kBlockRows), kBlockRows));
+  by_rows_ = channels == kRgb && !horizontal_first_;
+  std::size_t open_rows = std::min<std::size_t>(widest_overlap(*y_weights_), y.out_size);
+  if (!by_rows_) {
+    // From the first row of the oldest open block to the last open row. (A shrinking triangle: two
+    // blocks.)
+    open_rows = std::clamp(kBlockRows - 1 + open_rows, kBlockRows, block_count() * kBlockRows);
+  }
+  sum_slots_ = std::bit_ceil(open_rows);
 
   const auto charge = [&bytes](std::size_t rows, std::size_t stride) {
     const std::size_t values = checked_mul(rows, stride, kWhat);
     bytes = checked_add(bytes, checked_mul(values, sizeof(std::int16_t), kWhat), kWhat);
   };
   charge(sum_slots_, sum_stride_);
-  charge(kBlockRows, column_stride_);
+  if (by_rows_) {
+    charge(x.out_size, pair_values(x_weights_->taps));
+  } else {
+    charge(kBlockRows, column_stride_);
+  }
   if (horizontal_first_) {
     charge(kBlockRows, staged_stride_);
     charge(kBlockRows, sum_stride_);
@@ -87,20 +121,35 @@ std::size_t StreamResizer::plan(AxisSpec x, AxisSpec y, std::size_t channels,
   return bytes;
 }
 
+void StreamResizer::begin(MutableImageView out) {
+  out_ = out;
+  reset();
+  if (!by_rows_) blocks_.reserve(block_size_);
+}
+
 void StreamResizer::begin() {
+  out_ = {};
+  reset();
+  blocks_.reserve(checked_mul(block_count(), block_size_, "resize"));
+}
+
+void StreamResizer::reset() {
   reducer_.begin();
-  sums_.reserve(sum_slots_ * sum_stride_);
+  // A vector at the end of a row may reach past it.
+  sums_.reserve(sum_slots_ * sum_stride_ + kVector);
   oldest_ = 0;
   started_ = 0;
-
+  blocks_done_ = 0;
   staged_count_ = 0;
   if (horizontal_first_) {
     staged_.reserve(kBlockRows * staged_stride_);
     narrow_.reserve(kBlockRows * sum_stride_);
   }
-  columns_.reserve(kBlockRows * column_stride_);
-  blocks_.reserve(checked_mul(block_count(), block_size_, "resize"));
-  blocks_done_ = 0;
+  if (by_rows_) {
+    spread_pairs(*x_weights_, pair_weights_.reserve(x_.out_size * pair_values(x_weights_->taps)));
+  } else {
+    columns_.reserve(kBlockRows * column_stride_);
+  }
 }
 
 void StreamResizer::row(std::uint32_t y, const std::uint8_t* samples) {
@@ -127,9 +176,8 @@ void StreamResizer::reduced_row(std::uint32_t y, const std::uint8_t* samples) {
 // The staged rows through the horizontal pass, clamped, then on to the vertical pass.
 void StreamResizer::flush_staged() {
   const std::size_t out_width = x_.out_size * channels_;
-  // The last columns_ use is over when a block is finished, so blocks_ may serve as scratch only
-  // for blocks that are still to come; block_count() >= 1 and the current one is one of them.
-  std::int16_t* scratch = blocks_.data() + blocks_done_ * block_size_;
+  // The block that is complete next is not begun before its last row has come.
+  std::int16_t* scratch = next_block();
   horizontal(staged_.data(), staged_stride_, scratch);
   kernels_->restore_rows(scratch, (out_width + 7) / 8 * 8, narrow_.data(), sum_stride_);
   const std::size_t count = staged_count_;
@@ -163,18 +211,30 @@ void StreamResizer::vertical(std::uint32_t y, const Sample* samples) {
     }
   }
   while (oldest_ < started_ && weights.last[oldest_] <= y) {
+    if (by_rows_) finish_row(oldest_);
     ++oldest_;
-    if (oldest_ % kBlockRows == 0 || oldest_ == n_targets) finish_block(blocks_done_);
+    if (by_rows_) continue;
+    if (oldest_ % kBlockRows == 0 || oldest_ == n_targets) finish_block();
   }
 }
 
-void StreamResizer::finish_block(std::size_t b) {
-  const std::int16_t* rows = sum(b * kBlockRows);
-  std::int16_t* out = blocks_.data() + b * block_size_;
+void StreamResizer::finish_row(std::size_t target_row) {
+  kernels_->horizontal_rgb(sum(target_row), x_weights_->first.data(), pair_weights_.data(),
+                           pairs(x_weights_->taps), x_.out_size, out_.row(target_row));
+}
+
+void StreamResizer::finish_block() {
+  const std::int16_t* rows = sum(blocks_done_ * kBlockRows);
+  std::int16_t* out = next_block();
   if (horizontal_first_) {
     kernels_->transpose(rows, sum_stride_, 0, (sum_width_ + 7) / 8 * 8, out);
   } else {
     horizontal(rows, sum_stride_, out);
+  }
+  if (out_.data != nullptr) {
+    const std::size_t first = blocks_done_ * kBlockRows;
+    kernels_->store_rows(out, x_.out_size * channels_, std::min(kBlockRows, y_.out_size - first),
+                         out_.row(first), out_.stride);
   }
   ++blocks_done_;
 }

@@ -6,6 +6,7 @@
 
 #include "aligned.hpp"
 #include "box_reducer.hpp"
+#include "eyespot/image.hpp"
 #include "kernels.hpp"
 #include "weights.hpp"
 
@@ -14,15 +15,17 @@ namespace eyespot::detail {
 /// Resizes one plane (of 1 to 4 interleaved channels) while its rows arrive, top to bottom. What it
 /// holds grows with the widths, never with the number of source rows.
 ///
-/// Result: blocks of 16 target rows, transposed. Block b's column i holds rows 16 b .. 16 b + 15 of
-/// sample i, with kFractionBits fraction bits, because that is what the second pass yields and the
-/// colour conversion and the final store want; rows below the image are zero or stale.
+/// Result: rows of grey levels in an image of the caller's, or, for planes that have yet to be put
+/// together, blocks of 16 target rows, transposed. Block b's column i holds rows 16 b .. 16 b + 15
+/// of sample i, with kFractionBits fraction bits, because that is what the second pass yields and
+/// the colour conversion and the final store want; rows below the image are zero or stale.
 ///
 /// Pass order. Bilinear goes vertical first: adding a weighted source row to two target rows is
 /// contiguous and needs no window logic, and the dearer horizontal pass then runs on target rows
-/// only. Bicubic goes horizontal first and clamps to 0..255 in between: it overshoots, which makes
-/// the order part of the result, and Pillow does it so. (Pillow 13 turns the order round where the
-/// other one is cheaper.)
+/// only. RGB rows then go through it one by one, while they are in the L1 cache; other channels are
+/// no whole vectors and go by blocks. Bicubic goes horizontal first and clamps to 0..255 in
+/// between: it overshoots, which makes the order part of the result, and Pillow does it so. (Pillow
+/// 13 turns the order round where the other one is cheaper.)
 class StreamResizer {
  public:
   /// Plans for rows of x.in_size pixels, and returns how many bytes begin() is going to hold for
@@ -32,13 +35,17 @@ class StreamResizer {
   [[nodiscard]] std::size_t plan(AxisSpec x, AxisSpec y, std::size_t channels,
                                  const Kernels& kernels, WeightCache& cache);
 
-  /// Takes the memory that plan() has told; rows may follow.
+  /// Takes the memory that plan() has told; rows may follow. Target rows are written to `out`, of
+  /// the target's size, as they are complete.
+  void begin(MutableImageView out);
+  /// The same, for a result in blocks.
   void begin();
 
   /// Takes source row `y`; rows come in order, and rows that no target row needs may be left out.
   void row(std::uint32_t y, const std::uint8_t* samples);
 
-  /// Target blocks that are complete. Block b stays valid while blocks_done() - b <= block_slots.
+  [[nodiscard]] bool complete() const noexcept { return oldest_ == y_.out_size; }
+  /// Target blocks that are complete, after begin() without an image.
   [[nodiscard]] std::size_t blocks_done() const noexcept { return blocks_done_; }
   [[nodiscard]] std::size_t block_count() const noexcept {
     return (y_.out_size + kBlockRows - 1) / kBlockRows;
@@ -61,7 +68,13 @@ class StreamResizer {
   /// Adds a source row of the vertical pass: levels, or values with kLevelBits.
   template <typename Sample>
   void vertical(std::uint32_t y, const Sample* samples);
-  void finish_block(std::size_t b);
+  void reset();
+  void finish_row(std::size_t target_row);
+  void finish_block();
+  /// Where the block that is complete next goes.
+  [[nodiscard]] std::int16_t* next_block() noexcept {
+    return blocks_.data() + (out_.data != nullptr ? 0 : blocks_done_ * block_size_);
+  }
   void horizontal(const std::int16_t* rows, std::size_t stride, std::int16_t* out);
   void flush_staged();
   [[nodiscard]] std::int16_t* sum(std::size_t target_row) noexcept {
@@ -77,6 +90,8 @@ class StreamResizer {
   std::shared_ptr<const AxisWeights> y_weights_;
   std::size_t channels_ = 0;
   bool horizontal_first_ = false;
+  bool by_rows_ = false;  ///< whether rows go through the second pass one by one
+  MutableImageView out_;  ///< without data when the result is blocks
 
   // Vertical pass: target rows being summed, in a ring of whole blocks of rows.
   AlignedBuffer<std::int16_t> sums_;
@@ -93,6 +108,7 @@ class StreamResizer {
   std::size_t staged_stride_ = 0;
   AlignedBuffer<std::int16_t> narrow_;  ///< the same rows at the target's width
 
+  AlignedBuffer<std::int16_t> pair_weights_;  ///< those of x_weights_ as horizontal_rgb() wants
   AlignedBuffer<std::int16_t> columns_;
   std::size_t column_stride_ = 0;
   AlignedBuffer<std::int16_t> blocks_;
