@@ -22,7 +22,7 @@ HEADER_EDGES: dict[str, set[str]] = {
     "codec": BASE | {"image"},
     "ops": BASE | {"image"},
     "preprocess": BASE | {"image", "codec", "ops"},
-    "augment": BASE | {"image", "codec", "ops"},
+    "augment": BASE | {"image", "codec", "ops", "preprocess"},
     "loader": BASE | {"image", "codec", "ops", "preprocess", "augment"},
     # solver column
     "linalg": BASE,
@@ -34,7 +34,7 @@ SOURCE_FOLDERS: dict[str, set[str]] = {
     "runtime": BASE,
     "codec": BASE | {"image", "codec"},
     "ops": BASE | {"image", "ops", "codec", "preprocess"},
-    "augment": BASE | {"image", "codec", "ops", "augment"},
+    "augment": BASE | {"image", "codec", "ops", "preprocess", "augment"},
     "loader": BASE | {"image", "codec", "ops", "preprocess", "augment", "loader"},
     "solver": BASE | {"linalg", "lbfgs", "softmax_regression", "multilayer_perceptron"},
 }
@@ -54,6 +54,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "paths": 1,
     "progress": 1,
     "files": 1,
+    "augmentation": 2,
     "hashing": 2,
     "images": 2,
     "listing": 2,

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   eyespot::bindings::bind_runtime(module);
   eyespot::bindings::bind_codec(module);
   eyespot::bindings::bind_ops(module);
+  eyespot::bindings::bind_augment(module);
   eyespot::bindings::bind_loader(module);
   eyespot::bindings::bind_solver(module);
   eyespot::bindings::bind_perceptron(module);

@@ -66,6 +66,108 @@ def resize(
     box: Sequence[float] | None = None,
 ) -> NDArray[np.uint8]: ...
 
+# variants of images
+class AugmentPlan:
+    def __init__(
+        self,
+        *,
+        crop: tuple[tuple[float, float], tuple[float, float], float, int] | None = None,
+        rotation: tuple[tuple[float, float], float, int] | None = None,
+        blur: tuple[tuple[float, float], float, int] | None = None,
+        exposure: tuple[tuple[float, float], float, int] | None = None,
+        noise: tuple[tuple[float, float], float, int] | None = None,
+        flip: tuple[bool, bool, bool, float, int] | None = None,
+        order: Sequence[str] = ...,
+        copies: int | None = None,
+        max_copies: int = 100,
+        edges: str = "mirror",
+        fill: Sequence[int] = (255, 255, 255),
+    ) -> None: ...
+    @property
+    def n_variants(self) -> int: ...
+    def sample(self, seed: int, content: int, index: int) -> Variant: ...
+
+class Variant:
+    def __init__(
+        self,
+        *,
+        crop: Sequence[float] | None = None,
+        rotation_deg: float = 0.0,
+        blur_sigma_px: float = 0.0,
+        exposure_stops: float = 0.0,
+        noise_sigma: float = 0.0,
+        noise_seed: int = 0,
+        flip_horizontal: bool = False,
+        flip_vertical: bool = False,
+        order: Sequence[str] = ...,
+        edges: str = "mirror",
+        fill: Sequence[int] = (255, 255, 255),
+    ) -> None: ...
+    @property
+    def crop(self) -> tuple[float, float, float, float] | None: ...
+    @property
+    def rotation_deg(self) -> float: ...
+    @property
+    def blur_sigma_px(self) -> float: ...
+    @property
+    def exposure_stops(self) -> float: ...
+    @property
+    def noise_sigma(self) -> float: ...
+    @property
+    def noise_seed(self) -> int: ...
+    @property
+    def flip_horizontal(self) -> bool: ...
+    @property
+    def flip_vertical(self) -> bool: ...
+
+def content_key(data: Buffer, /) -> int: ...
+def augment(
+    array: NDArray[np.uint8],
+    /,
+    plan: AugmentPlan,
+    *,
+    seed: int,
+    indices: Sequence[int],
+    width: int,
+    height: int,
+    policy: str = "center_crop",
+    resample: str = "bilinear",
+    background: Sequence[int] = (255, 255, 255),
+    keys: Sequence[int] | None = None,
+    pool: ThreadPool,
+) -> NDArray[np.uint8]: ...
+def apply_variant(
+    array: NDArray[np.uint8],
+    /,
+    variant: Variant,
+    *,
+    width: int,
+    height: int,
+    policy: str = "center_crop",
+    resample: str = "bilinear",
+    background: Sequence[int] = (255, 255, 255),
+) -> NDArray[np.uint8]: ...
+def load_variants(
+    data: Buffer,
+    /,
+    spec: PixelSpec,
+    plan: AugmentPlan,
+    *,
+    seed: int,
+    indices: Sequence[int],
+    source: str = "",
+) -> NDArray[np.float32] | NDArray[np.uint8]: ...
+def preprocess_variants(
+    array: NDArray[np.uint8],
+    /,
+    spec: PixelSpec,
+    plan: AugmentPlan,
+    *,
+    seed: int,
+    content: int,
+    indices: Sequence[int],
+) -> NDArray[np.float32] | NDArray[np.uint8]: ...
+
 # runtime
 def available_threads() -> int: ...
 def simd_target() -> str: ...

@@ -653,7 +653,7 @@ def real(
         elif high is not None:
             span = f"a number from {low:g} to {high:g}"
         else:
-            span = f"a finite number from {low:g} up"
+            span = "a finite number" + ("" if low is None else f" from {low:g} up")
         if word:
             span += f", or {word!r}"
         if word and isinstance(value, str):

@@ -1,0 +1,695 @@
+"""Augmentation: what may be done to copies of an image, and doing it, reproducibly.
+
+The six options are Create ML's. What it publishes of them are counts and an order; ranges, seed,
+budget and chances are eyespot's own, and stand in the docstrings here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+import numpy as np
+
+from eyespot import _core
+from eyespot.errors import InvalidOption
+from eyespot.options import CropPolicy, integer, one_of, real
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Augmentation",
+    "Blur",
+    "Crop",
+    "Exposure",
+    "Flip",
+    "Noise",
+    "Rotation",
+    "Variant",
+    "augment",
+]
+
+#: Create ML's options, in Create ML's order.
+OPTIONS = ("crop", "rotation", "blur", "exposure", "noise", "flip")
+#: The index of the untouched copy.
+ORIGINAL = -1
+_MOST_COPIES = 1000
+_MOST_SEED = 2**64 - 1
+_MAX_SIDE = 16384
+
+Range = tuple[float, float]
+
+
+def _range(value: object, name: str, low: float, high: float, *, above: bool = False) -> Range:
+    """Return a pair of ascending numbers within bounds; with `above`, the lower one is excluded."""
+    bounds = f"from {'above ' if above else ''}{low:g} to {high:g}"
+    is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+    if not is_pair:
+        message = f"{name} is {value!r}; needed is a pair (lowest, highest), {bounds}"
+        raise _invalid(name, message)
+    first, last = cast("Sequence[object]", value)
+    start = real(first, f"{name}[0]")
+    end = real(last, f"{name}[1]")
+    if start > end:
+        message = f"{name} is ({start:g}, {end:g}); the lower end comes first: ({end:g}, {start:g})"
+        raise _invalid(name, message)
+    if start < low or end > high or (above and start <= low):
+        raise _invalid(name, f"{name} is ({start:g}, {end:g}); allowed: {bounds}")
+    return start, end
+
+
+def _invalid(name: str, message: str) -> InvalidOption:
+    return InvalidOption(message, source=name, code="invalid_argument")
+
+
+def _settle(option: Any, name: str) -> None:
+    """Check what every option has."""
+    put = object.__setattr__
+    put(option, "probability", real(option.probability, f"{name}.probability", low=0.0, high=1.0))
+    put(option, "copies", integer(option.copies, f"{name}.copies", low=1, high=_MOST_COPIES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """Random resized crop: a part of the photo, brought to the full size.
+
+    Attributes
+    ----------
+    area : tuple of 2 float
+        Smallest and largest area, as a part of what is seen without a crop; above 0, up to 1.
+        Drawn uniformly. The default keeps at least half: a backbone that is not retrained
+        recognises whole subjects, and the 8 % of Inception-style crops often miss them.
+    aspect : tuple of 2 float
+        Width / height relative to the result's shape, which the crop is stretched to; above 0.
+        Drawn log-uniformly. The default stretches by at most a quarter, as in Turi Create.
+    probability : float
+        Chance that a variant is cropped, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 4 in Create ML.
+    """
+
+    area: Range = (0.5, 1.0)
+    aspect: Range = (0.8, 1.25)
+    probability: float = 1.0
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "area", _range(self.area, "crop.area", 0, 1, above=True))
+        put(self, "aspect", _range(self.aspect, "crop.aspect", 0, 1000, above=True))
+        _settle(self, "crop")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """Rotation about the centre, counter-clockwise.
+
+    Attributes
+    ----------
+    degrees : tuple of 2 float
+        Smallest and largest angle, -360 to 360; drawn uniformly. The default is how far a camera in
+        the hand is tilted.
+    probability : float
+        Chance that a variant is rotated, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 4 in Create ML.
+    """
+
+    degrees: Range = (-15.0, 15.0)
+    probability: float = 1.0
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "degrees", _range(self.degrees, "rotation.degrees", -360, 360))
+        _settle(self, "rotation")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blur:
+    """Gaussian blur.
+
+    Attributes
+    ----------
+    sigma_px : tuple of 2 float
+        Smallest and largest standard deviation in pixels of the result, 0 and up; drawn uniformly.
+        At the default's upper end fine texture is gone and shapes are not (inputs of about 224 px).
+    probability : float
+        Chance that a variant is blurred, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 4 as for the others (Create ML's
+        number is not published).
+    """
+
+    sigma_px: Range = (0.3, 1.5)
+    probability: float = 1.0
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma_px", _range(self.sigma_px, "blur.sigma_px", 0, 1e9))
+        _settle(self, "blur")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Exposure, as a camera changes it: linear light is multiplied, sRGB levels follow.
+
+    Attributes
+    ----------
+    stops : tuple of 2 float
+        Smallest and largest change, -16 to 16; drawn uniformly. 1 doubles the light. The default
+        is how far an automatic exposure is commonly off.
+    probability : float
+        Chance that a variant's exposure changes, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 4 in Create ML.
+    """
+
+    stops: Range = (-1.0, 1.0)
+    probability: float = 1.0
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stops", _range(self.stops, "exposure.stops", -16, 16))
+        _settle(self, "exposure")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Gaussian noise, independent for each pixel and channel.
+
+    Attributes
+    ----------
+    sigma : tuple of 2 float
+        Smallest and largest standard deviation in grey levels of 256, 0 to 1000; drawn uniformly.
+        The default goes from invisible to that of a small sensor at dusk.
+    probability : float
+        Chance that a variant gets noise, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 4 in Create ML.
+    """
+
+    sigma: Range = (1.0, 10.0)
+    probability: float = 1.0
+    copies: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma", _range(self.sigma, "noise.sigma", 0, 1000))
+        _settle(self, "noise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """Mirroring. Where `copies` is the number of kinds, each variant gets its own; else any.
+
+    Attributes
+    ----------
+    horizontal, vertical, both : bool
+        The kinds that are allowed: left and right exchanged, top and bottom exchanged, or both,
+        which is a half turn. All three by default, as in Create ML; text and most photos of
+        everyday things stand only the first or none.
+    probability : float
+        Chance that a variant is flipped, 0 to 1.
+    copies : int
+        Variants an image by this option, where options multiply; 3 in Create ML.
+    """
+
+    horizontal: bool = True
+    vertical: bool = True
+    both: bool = True
+    probability: float = 1.0
+    copies: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("horizontal", "vertical", "both"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise _invalid(f"flip.{name}", f"flip.{name} is {value!r}; allowed: True, False")
+        if not (self.horizontal or self.vertical or self.both):
+            message = "flip allows no kind; needed is horizontal, vertical or both"
+            raise _invalid("flip", message)
+        _settle(self, "flip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What is done to one copy of an image, in numbers: enough to do it again.
+
+    Attributes
+    ----------
+    crop : tuple of 4 float, optional
+        Area and aspect as in `Crop`, then the place in the room that is left: 0 is left or top, 1
+        right or bottom.
+    rotation_deg : float
+        Counter-clockwise.
+    blur_sigma_px : float
+        In pixels of the result.
+    exposure_stops : float
+        Added to the exposure.
+    noise_sigma : float
+        In grey levels.
+    noise_seed : int
+        Which noise.
+    flip_horizontal, flip_vertical : bool
+        Whether left and right, top and bottom are exchanged.
+    order : tuple of str
+        The order of the options.
+    edges : {"mirror", "fill"}
+        What a rotation shows beyond the photo.
+    fill : tuple of 3 int
+        The colour for that.
+    """
+
+    crop: tuple[float, float, float, float] | None = None
+    rotation_deg: float = 0.0
+    blur_sigma_px: float = 0.0
+    exposure_stops: float = 0.0
+    noise_sigma: float = 0.0
+    noise_seed: int = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    order: tuple[str, ...] = OPTIONS
+    edges: Literal["mirror", "fill"] = "mirror"
+    fill: tuple[int, int, int] = (255, 255, 255)
+
+    def caption(self) -> str:
+        """Return the numbers in one line, in the order of the options; "original" for none."""
+        words = {
+            "crop": self.crop and f"crop {self.crop[0]:.0%} {self.crop[1]:.2f}:1",
+            "rotation": self.rotation_deg and f"rotated {self.rotation_deg:+.1f}°",
+            "blur": self.blur_sigma_px and f"blur {self.blur_sigma_px:.2f} px",
+            "exposure": self.exposure_stops and f"{self.exposure_stops:+.2f} stops",
+            "noise": self.noise_sigma and f"noise {self.noise_sigma:.1f}",
+            "flip": self._flip_words(),
+        }
+        return ", ".join(str(words[name]) for name in self.order if words[name]) or "original"
+
+    def _flip_words(self) -> str:
+        if self.flip_horizontal and self.flip_vertical:
+            return "flipped both ways"
+        if self.flip_horizontal:
+            return "flipped left-right"
+        return "flipped up-down" if self.flip_vertical else ""
+
+    def apply(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        policy: CropPolicy = CropPolicy.CENTER_CROP,
+    ) -> NDArray[np.uint8]:
+        """Return the image with this done to it.
+
+        Parameters
+        ----------
+        image : uint8 ndarray of shape (height, width, 3)
+            Upright RGB pixels.
+        width, height : int, optional
+            Size of the result, 1 to 16384; the image's own unless told.
+        policy : CropPolicy
+            How the photo's shape is brought to another one.
+
+        Returns
+        -------
+        uint8 ndarray of shape (height, width, 3)
+
+        Raises
+        ------
+        InvalidOption
+            If the image or a number is not as told here.
+        """
+        pixels = _pixels(image)
+        if pixels.ndim != 3:
+            raise _invalid("image", f"image has {pixels.ndim} dimensions; needed: height, width, 3")
+        return _core.apply_variant(
+            pixels,
+            self.core_variant(),
+            width=_side(width, "width", pixels.shape[1]),
+            height=_side(height, "height", pixels.shape[0]),
+            policy=str(one_of(CropPolicy, policy, "policy")),
+        )
+
+    def core_variant(self) -> _core.Variant:
+        """Return what the native core needs."""
+        return _core.Variant(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """What may be done to images, and how many copies are made.
+
+    An option that is None is left out. Without `copies_per_image`, options multiply, as in Create
+    ML: crop and flip make 4 x 3 copies, each cropped and flipped, and an option's copies cover its
+    range: one lies in the first quarter, one in the second, and so on. Once the product would pass
+    `max_copies`, later options get fewer. With `copies_per_image`, there are that many copies, and
+    each draws from the whole ranges. Originals are kept in any case, and are not counted here.
+
+    Attributes
+    ----------
+    crop, rotation, blur, exposure, noise, flip : optional
+        The options.
+    order : tuple of str
+        Which comes first; every option once. The default is Create ML's.
+    copies_per_image : int, optional
+        Copies of an image, 1 to 1000.
+    copies_per_class : mapping of str to int
+        Copies of an image of these classes instead, 0 to 1000, as a remedy for imbalance; see
+        `balanced`.
+    max_copies : int
+        What the product of the options is cut to, 1 to 1000; 100 in Create ML.
+    edges : {"mirror", "fill"}
+        What a rotation shows beyond the photo: the photo mirrored at its border, or a colour.
+    fill : tuple of 3 int
+        That colour, 0 to 255 each; white unless told.
+
+    Raises
+    ------
+    InvalidOption
+        If a value is outside what is listed here.
+
+    Notes
+    -----
+    Every copy follows from (seed, content of the image, index of the copy) alone: the same bytes
+    for any number of threads, batch size or order, and each can be made without the others. Indices
+    beyond the number of copies go on with new draws, without end.
+
+    Examples
+    --------
+    >>> from eyespot.augmentation import Augmentation
+    >>> Augmentation.createml("rotation", "flip").n_variants
+    12
+    >>> plan = Augmentation.photos(copies_per_image=2)
+    >>> [variant.caption() for variant in plan.variants(b"the bytes of a photo", seed=1)]
+    ['crop 87% 1.04:1, -0.48 stops', 'crop 73% 0.81:1, rotated -14.0°']
+    """
+
+    crop: Crop | None = None
+    rotation: Rotation | None = None
+    blur: Blur | None = None
+    exposure: Exposure | None = None
+    noise: Noise | None = None
+    flip: Flip | None = None
+    order: tuple[str, ...] = OPTIONS
+    copies_per_image: int | None = None
+    copies_per_class: Mapping[str, int] = field(default_factory=dict, hash=False)
+    max_copies: int = 100
+    edges: Literal["mirror", "fill"] = "mirror"
+    fill: tuple[int, int, int] = (255, 255, 255)
+
+    _KINDS: ClassVar[Mapping[str, type]] = MappingProxyType(
+        {
+            "crop": Crop,
+            "rotation": Rotation,
+            "blur": Blur,
+            "exposure": Exposure,
+            "noise": Noise,
+            "flip": Flip,
+        }
+    )
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        for name, kind in self._KINDS.items():
+            option = getattr(self, name)
+            if option is not None and not isinstance(option, kind):
+                message = f"{name} is {option!r}; allowed: None or a {kind.__name__}(...)"
+                raise _invalid(name, message)
+        order = self.order
+        if isinstance(order, str) or sorted(map(str, order)) != sorted(OPTIONS):
+            message = f"order is {order!r}; needed are {', '.join(OPTIONS)}, once each"
+            raise _invalid("order", message)
+        put(self, "order", tuple(order))
+        if self.copies_per_image is not None:
+            copies = integer(self.copies_per_image, "copies_per_image", low=1, high=_MOST_COPIES)
+            put(self, "copies_per_image", copies)
+        if not isinstance(cast("object", self.copies_per_class), Mapping):
+            message = f"copies_per_class is {self.copies_per_class!r}; needed is a mapping"
+            raise _invalid("copies_per_class", message)
+        per_class = {
+            str(label): integer(n, f"copies_per_class[{label!r}]", low=0, high=_MOST_COPIES)
+            for label, n in self.copies_per_class.items()
+        }
+        put(self, "copies_per_class", per_class)
+        put(self, "max_copies", integer(self.max_copies, "max_copies", low=1, high=_MOST_COPIES))
+        if self.edges not in ("mirror", "fill"):
+            raise _invalid("edges", f"edges is {self.edges!r}; allowed: 'mirror', 'fill'")
+        if len(self.fill) != 3:
+            raise _invalid("fill", f"fill is {self.fill!r}; needed are 3 integers from 0 to 255")
+        put(self, "fill", tuple(integer(level, "fill", low=0, high=255) for level in self.fill))
+
+    @classmethod
+    def of(cls, *options: str, copies_per_image: int | None = None) -> Self:
+        """Return a plan of options by name, each with its default ranges.
+
+        Parameters
+        ----------
+        *options : str
+            Some of crop, rotation, blur, exposure, noise, flip.
+        copies_per_image : int, optional
+            Copies of an image; without it, options multiply.
+        """
+        for name in options:
+            if name not in cls._KINDS:
+                message = f"there is no option {name!r}; there are {', '.join(OPTIONS)}"
+                raise _invalid("augmentation", message)
+        chosen = {name: cls._KINDS[name]() for name in options}
+        return cls(**chosen, copies_per_image=copies_per_image)
+
+    @classmethod
+    def createml(cls, *options: str) -> Self:
+        """Return Create ML's plan for these options; all six if none is named."""
+        return cls.of(*(options or OPTIONS))
+
+    @classmethod
+    def light(cls, copies_per_image: int = 4) -> Self:
+        """Return crops that keep most of the photo, flips left to right, and small exposures."""
+        return cls(
+            crop=Crop(area=(0.7, 1.0), aspect=(0.9, 1.1)),
+            exposure=Exposure(stops=(-0.5, 0.5), probability=0.5),
+            flip=Flip(vertical=False, both=False, probability=0.5),
+            copies_per_image=copies_per_image,
+        )
+
+    @classmethod
+    def photos(cls, copies_per_image: int = 8) -> Self:
+        """Return a plan for photos of things that stand upright: no vertical flips."""
+        return cls(
+            crop=Crop(),
+            rotation=Rotation(probability=0.5),
+            blur=Blur(probability=0.2),
+            exposure=Exposure(probability=0.7),
+            noise=Noise(probability=0.2),
+            flip=Flip(vertical=False, both=False, probability=0.5),
+            copies_per_image=copies_per_image,
+        )
+
+    @classmethod
+    def scans(cls, copies_per_image: int = 8) -> Self:
+        """Return a plan for documents, text and microscope slides under glass: no flips.
+
+        Small angles, shown on white beyond the page, mild blur and noise.
+        """
+        return cls(
+            crop=Crop(area=(0.85, 1.0), aspect=(0.95, 1.05)),
+            rotation=Rotation(degrees=(-3.0, 3.0)),
+            blur=Blur(sigma_px=(0.2, 0.8), probability=0.3),
+            exposure=Exposure(stops=(-0.3, 0.3), probability=0.5),
+            noise=Noise(sigma=(1.0, 5.0), probability=0.3),
+            copies_per_image=copies_per_image,
+            edges="fill",
+        )
+
+    @property
+    def n_variants(self) -> int:
+        """Copies of an image whose class `copies_per_class` does not name."""
+        return self.core_plan().n_variants
+
+    def variant_count(self, label: str) -> int:
+        """Return the number of copies of an image of class `label`."""
+        return self.copies_per_class.get(label, self.n_variants)
+
+    def total_images(self, counts: Mapping[str, int]) -> int:
+        """Return originals and copies together, for so many images a class."""
+        return sum(n * (1 + self.variant_count(label)) for label, n in counts.items())
+
+    def balanced(self, counts: Mapping[str, int]) -> Self:
+        """Return the plan with more copies for smaller classes.
+
+        The largest class keeps its number of copies; the others get as many as bring them to about
+        the same number of images, originals included, up to 1000 a photo.
+
+        Parameters
+        ----------
+        counts : mapping of str to int
+            Images of each class.
+        """
+        most = max(counts.values(), default=0)
+        total = most * (1 + self.n_variants)
+        copies = {
+            label: max(0, min(_MOST_COPIES, round(total / n) - 1))
+            for label, n in counts.items()
+            if 0 < n < most
+        }
+        return dataclasses.replace(self, copies_per_class=copies)
+
+    def sample(self, key: int | bytes, seed: int, index: int, *, label: str = "") -> Variant:
+        """Return variant `index` of one image.
+
+        Parameters
+        ----------
+        key : int or bytes
+            What tells the image apart: the content of its file, or `content_key` of that.
+        seed : int
+            0 to 2**64 - 1.
+        index : int
+            0 and up; -1 is the untouched original.
+        label : str
+            The image's class, for `copies_per_class`.
+        """
+        plan = self.core_plan(label)
+        drawn = plan.sample(_seed(seed), _key(key), integer(index, "index", low=ORIGINAL))
+        return self._variant(drawn)
+
+    def variants(self, key: int | bytes, seed: int, *, label: str = "") -> tuple[Variant, ...]:
+        """Return what is done to each copy of one image; parameters as for `sample`."""
+        plan, content, seed = self.core_plan(label), _key(key), _seed(seed)
+        return tuple(
+            self._variant(plan.sample(seed, content, index)) for index in range(plan.n_variants)
+        )
+
+    def _variant(self, drawn: _core.Variant) -> Variant:
+        return Variant(
+            crop=drawn.crop,
+            rotation_deg=drawn.rotation_deg,
+            blur_sigma_px=drawn.blur_sigma_px,
+            exposure_stops=drawn.exposure_stops,
+            noise_sigma=drawn.noise_sigma,
+            noise_seed=drawn.noise_seed,
+            flip_horizontal=drawn.flip_horizontal,
+            flip_vertical=drawn.flip_vertical,
+            order=self.order,
+            edges=self.edges,
+            fill=self.fill,
+        )
+
+    def core_plan(self, label: str = "") -> _core.AugmentPlan:
+        """Return what the native core needs, for images of class `label`."""
+
+        def amount(option: Any, name: str) -> tuple[Range, float, int] | None:
+            if option is None:
+                return None
+            return getattr(option, name), option.probability, option.copies
+
+        crop, flip = self.crop, self.flip
+        return _core.AugmentPlan(
+            crop=None if crop is None else (crop.area, crop.aspect, crop.probability, crop.copies),
+            rotation=amount(self.rotation, "degrees"),
+            blur=amount(self.blur, "sigma_px"),
+            exposure=amount(self.exposure, "stops"),
+            noise=amount(self.noise, "sigma"),
+            flip=None
+            if flip is None
+            else (flip.horizontal, flip.vertical, flip.both, flip.probability, flip.copies),
+            order=list(self.order),
+            copies=self.copies_per_class.get(label, self.copies_per_image),
+            max_copies=self.max_copies,
+            edges=self.edges,
+            fill=self.fill,
+        )
+
+
+def augment(
+    images: NDArray[np.uint8],
+    plan: Augmentation,
+    seed: int,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    policy: CropPolicy = CropPolicy.CENTER_CROP,
+    keep_original: bool = False,
+    keys: Sequence[int] | None = None,
+    n_threads: int = 0,
+    pool: _core.ThreadPool | None = None,
+) -> NDArray[np.uint8]:
+    """Return variants of images in memory.
+
+    Parameters
+    ----------
+    images : uint8 ndarray of shape (height, width, 3) or (n, height, width, 3)
+        Upright RGB pixels.
+    plan : Augmentation
+        What may be done. The copies are `Augmentation.n_variants`.
+    seed : int
+        0 to 2**64 - 1. The same seed, plan and pixels give the same bytes.
+    width, height : int, optional
+        Size of the variants, 1 to 16384; that of the images unless told.
+    policy : CropPolicy
+        How a photo's shape is brought to another one.
+    keep_original : bool
+        Puts the image itself, only resized, before its variants.
+    keys : sequence of int, optional
+        What tells each image apart, 0 to 2**64 - 1 each. By default its pixels do, so equal images
+        get equal variants.
+    n_threads : int
+        Threads, 0 (as many as the process may use) to 1024. Not together with `pool`.
+    pool : ThreadPool, optional
+        Threads to share.
+
+    Returns
+    -------
+    uint8 ndarray of shape (n_variants, height, width, 3) or (n, n_variants, height, width, 3)
+        Variants along an axis of their own, by ascending index; with `keep_original`, one more.
+
+    Raises
+    ------
+    InvalidOption
+        If a parameter is not as told here.
+    """
+    pixels = _pixels(images)
+    if not isinstance(cast("object", plan), Augmentation):
+        raise _invalid("plan", f"plan is a {type(plan).__name__}; needed is an Augmentation")
+    if pool is not None and n_threads != 0:
+        raise _invalid("n_threads", "n_threads is given together with pool; give one of them")
+    batch = pixels if pixels.ndim == 4 else pixels[np.newaxis]
+    indices = list(range(ORIGINAL if keep_original else 0, plan.n_variants))
+    made = _core.augment(
+        batch,
+        plan.core_plan(),
+        seed=_seed(seed),
+        indices=indices,
+        width=_side(width, "width", batch.shape[2]),
+        height=_side(height, "height", batch.shape[1]),
+        policy=str(one_of(CropPolicy, policy, "policy")),
+        keys=None if keys is None else [_key(key) for key in keys],
+        pool=_core.ThreadPool(n_threads) if pool is None else pool,
+    )
+    return made if pixels.ndim == 4 else made[0]
+
+
+def _pixels(images: object) -> NDArray[np.uint8]:
+    found = type(images).__name__
+    if isinstance(images, np.ndarray):
+        shape = images.shape
+        if images.dtype == np.uint8 and images.ndim in (3, 4) and shape[-1] == 3 and 0 not in shape:
+            return np.ascontiguousarray(images)
+        found = f"a {images.dtype} array of shape {shape}"
+    message = f"images is {found}; allowed: uint8 (height, width, 3) or (n, height, width, 3)"
+    raise _invalid("images", message)
+
+
+def _side(value: int | None, name: str, default: int) -> int:
+    return integer(default if value is None else value, name, low=1, high=_MAX_SIDE)
+
+
+def _seed(seed: int) -> int:
+    return integer(seed, "seed", low=0, high=_MOST_SEED)
+
+
+def _key(key: int | bytes) -> int:
+    if isinstance(key, (bytes, bytearray, memoryview)):
+        return _core.content_key(key)
+    return integer(key, "key", low=0, high=_MOST_SEED)
