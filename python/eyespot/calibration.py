@@ -64,10 +64,8 @@ class Calibration:
     def __str__(self) -> str:
         change = "softened" if self.temperature > 1 else "sharpened"
         return (
-            f"probabilities {change} by the temperature {self.temperature:.3g}; on {self.n:,} "
-            f"images {self.how} the calibration error went from {100 * self.ece_before:.1f} % to "
-            f"{100 * self.ece_after:.1f} %, the log-loss from {self.log_loss_before:.4f} to "
-            f"{self.log_loss_after:.4f}"
+            f"{change} by the temperature {self.temperature:.3g}: calibration error "
+            f"{100 * self.ece_before:.1f} % to {100 * self.ece_after:.1f} % {self.how}"
         )
 
 

@@ -19,11 +19,19 @@ import numpy as np
 
 from eyespot import training
 from eyespot.data import DataSource
-from eyespot.errors import DataError, ImageError, IncompatibleParameters, InvalidOption
-from eyespot.export.onnx import METADATA_FACTS, assemble, read_head
+from eyespot.errors import DataError, ImageError, InvalidOption
+from eyespot.export.onnx import METADATA_FACTS, assemble
 from eyespot.files import write_atomically
 from eyespot.metrics import ClassifierMetrics
-from eyespot.model_file import SCHEMA, damaged, describe, open_model, read_model, sentence
+from eyespot.model_file import (
+    SCHEMA,
+    damaged,
+    describe,
+    open_model,
+    read_model,
+    sentence,
+    starting_head,
+)
 from eyespot.options import ModelParameters, integer
 from eyespot.progress import Phase, ProgressCallback
 
@@ -32,7 +40,6 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
     from eyespot.exporting import Export, InputForm, Sidecar
-    from eyespot.head import Head
     from eyespot.images import ImageInput
     from eyespot.model_metadata import ModelMetadata
     from eyespot.options import Preprocessing
@@ -195,7 +202,12 @@ class ImageClassifier:
         elif not isinstance(cast("object", parameters), ModelParameters):
             message = f"parameters is a {type(parameters).__name__}; allowed: ModelParameters"
             raise InvalidOption(message, source="parameters", code="invalid_argument")
-        head = None if start is None else _start(start, data, parameters)
+        if not isinstance(cast("object", start), ImageClassifier | None):
+            message = f"start is a {type(start).__name__}; allowed: an ImageClassifier, or None"
+            raise InvalidOption(message, source="start", code="invalid_argument")
+        head = None
+        if start is not None:
+            head = starting_head(start._opened, parameters, data.classes)
         trained = training.train(data, parameters, start=head, progress=progress, cancel=cancel)
         extractor = trained.extractor
         facts = {
@@ -751,35 +763,6 @@ def _data(data: object) -> DataSource:
         "DataSource.labeled_directories('photos')"
     )
     raise InvalidOption(message, source="data", code="invalid_argument")
-
-
-def _start(start: ImageClassifier, data: DataSource, parameters: ModelParameters) -> Head:
-    """Return the head of `start` for the classes of `data`, as it was before its calibration."""
-    if not isinstance(cast("object", start), ImageClassifier):
-        message = f"start is a {type(start).__name__}; allowed: an ImageClassifier, or None"
-        raise InvalidOption(message, source="start", code="invalid_argument")
-    facts = start.facts
-    extractor = training.extractor_of(parameters)
-    preprocessing = json.loads(extractor.preprocessing.to_json())
-    same = (extractor.fingerprint, extractor.output_name, preprocessing)
-    backbone = facts["backbone"]
-    if tuple(backbone[n] for n in ("fingerprint", "output_name", "preprocessing")) != same:
-        message = (
-            f"start was trained on the backbone {backbone['name']} with "
-            f"{backbone['n_features']} features, not on {extractor.name} as it is used here; "
-            "train from nothing, or with the feature extractor and crop of start"
-        )
-        raise IncompatibleParameters(message, source="start")
-    head = read_head(start.to_bytes())
-    if head.layer_sizes != parameters.classifier.layer_sizes:
-        message = (
-            f"start has hidden layers of {head.layer_sizes}, the parameters ask for "
-            f"{parameters.classifier.layer_sizes}; they must be the same"
-        )
-        raise IncompatibleParameters(message, source="start")
-    if calibration := facts.get("calibration"):
-        head = head.with_temperature(1 / calibration["temperature"])
-    return head.for_classes(start.classes, data.classes)
 
 
 def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:

@@ -8,16 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from eyespot.calibration import Calibration
-from eyespot.errors import InvalidOption, ModelError
+from eyespot.errors import IncompatibleParameters, InvalidOption, ModelError
 from eyespot.export.forms import METADATA_EXPORT
-from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING
+from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, read_head
 from eyespot.inference import NetworkRunner
 from eyespot.options import Preprocessing
+from eyespot.training import extractor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SCHEMA", "OpenModel", "damaged", "describe", "open_model", "read_model", "sentence"]
+    from eyespot.head import Head
+    from eyespot.options import ModelParameters
+
+__all__ = [
+    "SCHEMA",
+    "OpenModel",
+    "damaged",
+    "describe",
+    "open_model",
+    "read_model",
+    "sentence",
+    "starting_head",
+]
 
 #: Form of the facts; a file of a higher one is refused.
 SCHEMA: Final = 1
@@ -128,6 +141,46 @@ def describe(model: OpenModel) -> str:
     width = max(len(name) for name, _ in rows)
     title = f"Image classifier with {len(classes):,} labels"
     return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
+
+
+def starting_head(model: OpenModel, parameters: ModelParameters, classes: Sequence[str]) -> Head:
+    """Return a model's head as it was before its calibration, to start a training from.
+
+    Parameters
+    ----------
+    model : OpenModel
+        The earlier model.
+    parameters : ModelParameters
+        Of the training that is to start.
+    classes : sequence of str
+        The labels to train; those that are new start from nothing.
+
+    Raises
+    ------
+    IncompatibleParameters
+        If the model is of another backbone, or of other layers.
+    """
+    extractor = extractor_of(parameters)
+    preprocessing = json.loads(extractor.preprocessing.to_json())
+    backbone = model.facts["backbone"]
+    found = tuple(backbone[name] for name in ("fingerprint", "output_name", "preprocessing"))
+    if found != (extractor.fingerprint, extractor.output_name, preprocessing):
+        message = (
+            f"start was trained on the backbone {backbone['name']} with "
+            f"{backbone['n_features']} features, not on {extractor.name} as it is used here; "
+            "train from nothing, or with the feature extractor and crop of start"
+        )
+        raise IncompatibleParameters(message, source="start")
+    head = read_head(model.data)
+    if head.layer_sizes != parameters.classifier.layer_sizes:
+        message = (
+            f"start has hidden layers of {head.layer_sizes}, the parameters ask for "
+            f"{parameters.classifier.layer_sizes}; they must be the same"
+        )
+        raise IncompatibleParameters(message, source="start")
+    if calibration := model.facts.get("calibration"):
+        head = head.with_temperature(1 / calibration["temperature"])
+    return head.for_classes(model.facts["classes"], classes)
 
 
 def _runner(model: bytes, source: str) -> NetworkRunner:

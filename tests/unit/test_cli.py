@@ -113,13 +113,13 @@ def test_train_makes_a_perceptron_and_goes_on_from_it(photos, network, tmp_path)
     options = ["--classifier", "multilayer_perceptron", "--layer-sizes", "9,5"]
     result = run("train", photos, "-o", output, *options, *tiny_options(network))
     assert result.exit_code == 0, result.output
-    assert "Calibrated: probabilities" in result.stdout
+    assert "by the temperature" in result.stdout
     model = ImageClassifier.load(output)
     assert model.parameters["classifier"]["layer_sizes"] == [9, 5]
     options += ["--start", output, "--no-calibration"]
     result = run("train", photos, "-o", further, *options, *tiny_options(network))
     assert result.exit_code == 0, result.output
-    assert "Calibrated" not in result.stdout
+    assert "temperature" not in result.stdout
     assert ImageClassifier.load(further).facts["calibration"] is None
 
 

@@ -165,7 +165,7 @@ def train(
     typer.echo(_training_table(model))
     if model.facts["calibration"]:
         told = Calibration.from_dict(model.facts["calibration"])
-        typer.echo(f"\nCalibrated: {told}.")
+        typer.echo(f"\nProbabilities {told}.")
     size_mb = len(model.to_bytes()) / 1e6
     typer.echo(f"\nSaved {output} ({size_mb:.1f} MB of ONNX). Try: eyespot predict {output} PHOTO")
 
