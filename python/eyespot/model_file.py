@@ -129,7 +129,7 @@ def describe(model: OpenModel) -> str:
         ("input", f"{size}, {spec.crop}, {spec.resample}"),
         ("training", _side_text(images["training"], facts["metrics"]["training"])),
         ("validation", _side_text(images["validation"], facts["metrics"]["validation"])),
-        ("classifier", _classifier_text(facts["parameters"])),
+        ("classifier", _kind(_layer_sizes(facts["parameters"]))),
         ("solver", _solver_text(solver, facts["parameters"])),
     ]
     if facts.get("calibration"):  # not in models of before it
@@ -172,10 +172,11 @@ def starting_head(model: OpenModel, parameters: ModelParameters, classes: Sequen
         )
         raise IncompatibleParameters(message, source="start")
     head = read_head(model.data)
-    if head.layer_sizes != parameters.classifier.layer_sizes:
+    wanted = parameters.classifier.layer_sizes
+    if head.layer_sizes != wanted:
         message = (
-            f"start has hidden layers of {head.layer_sizes}, the parameters ask for "
-            f"{parameters.classifier.layer_sizes}; they must be the same"
+            f"start is a {_kind(head.layer_sizes)}, and a {_kind(wanted)} is to be trained; "
+            "ask for the same classifier and layer sizes, or start from nothing"
         )
         raise IncompatibleParameters(message, source="start")
     if calibration := model.facts.get("calibration"):
@@ -295,11 +296,10 @@ def _layer_sizes(parameters: Mapping[str, Any]) -> Sequence[int]:
     return sizes  # none in models of before there was a choice
 
 
-def _classifier_text(parameters: Mapping[str, Any]) -> str:
-    sizes = _layer_sizes(parameters)
-    if not sizes:
+def _kind(layer_sizes: Sequence[int]) -> str:
+    if not layer_sizes:
         return "logistic regression"
-    return f"multilayer perceptron, hidden layers of {', '.join(map(str, sizes))} units"
+    return f"multilayer perceptron, hidden layers of {', '.join(map(str, layer_sizes))} units"
 
 
 def _solver_text(solver: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ TEST_CASE("layers of a point predict what the objective sees, and lead back to i
   objective.evaluate(v, gradient, {});
   const std::vector<eyespot::Dense> layers = objective.solution(v);
   std::vector<eyespot::DenseView> views;
+  views.reserve(layers.size());
   for (const eyespot::Dense& layer : layers) views.push_back({layer.weights, layer.bias});
   const std::vector<double> again = objective.variables(views);
   for (std::size_t i = 0; i < v.size(); ++i) CHECK(again[i] == doctest::Approx(v[i]).epsilon(1e-4));
