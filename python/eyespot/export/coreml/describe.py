@@ -168,6 +168,7 @@ def glm_pipeline(extractor: Any, head: LinearHead, source: Source, names: Output
     array = taken.type.multiArrayType
     array.shape.append(head.weights.shape[1])
     array.dataType = FeatureTypes_pb2.ArrayFeatureType.FLOAT32
+    extractor.description.output[0].type.multiArrayType.CopyFrom(array)  # may be without its length
     linear.description.output.add(name=names.label).type.stringType.SetInParent()
     probabilities = linear.description.output.add(name=names.probabilities)
     probabilities.type.dictionaryType.stringKeyType.SetInParent()

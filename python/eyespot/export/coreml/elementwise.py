@@ -62,31 +62,31 @@ def mean(t: Translator, node: Node) -> Any:
     result = t.tensor(node.inputs[0])
     for name in node.inputs[1:]:
         result = t.emit("add", node.name, x=result, y=t.tensor(name))
-    return t.emit("mul", node.name, x=result, y=np.float32(1 / len(node.inputs)))
+    return t.emit("mul", node.name, x=result, y=1 / len(node.inputs))
 
 
 @operator("Neg")
 def neg(t: Translator, node: Node) -> Any:
     """Minus x."""
-    return t.emit("mul", node.name, x=t.tensor(node.inputs[0]), y=np.float32(-1))
+    return t.emit("mul", node.name, x=t.tensor(node.inputs[0]), y=-1.0)
 
 
 @operator("Log")
 def log(t: Translator, node: Node) -> Any:
     """Natural logarithm; the smallest float stands for the epsilon that Core ML insists on."""
-    return t.emit("log", node.name, x=t.tensor(node.inputs[0]), epsilon=np.float32(1e-45))
+    return t.emit("log", node.name, x=t.tensor(node.inputs[0]), epsilon=1e-45)
 
 
 @operator("Reciprocal")
 def reciprocal(t: Translator, node: Node) -> Any:
     """One over x, by division: Core ML's own ``inverse`` adds an epsilon."""
-    return t.emit("real_div", node.name, x=np.float32(1), y=t.tensor(node.inputs[0]))
+    return t.emit("real_div", node.name, x=1.0, y=t.tensor(node.inputs[0]))
 
 
 @operator("LeakyRelu")
 def leaky_relu(t: Translator, node: Node) -> Any:
     """Slope `alpha` below 0."""
-    alpha = np.float32(node.attributes.get("alpha", 0.01))
+    alpha = float(node.attributes.get("alpha", 0.01))
     return t.emit("leaky_relu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
 
 
@@ -95,7 +95,7 @@ def prelu(t: Translator, node: Node) -> Any:
     """Apply a learnt slope below 0: for all, or for each channel."""
     x, slope = t.tensor(node.inputs[0]), t.weights(node.inputs[1])
     if slope.size == 1:
-        return t.emit("leaky_relu", node.name, x=x, alpha=slope.reshape(())[()])
+        return t.emit("leaky_relu", node.name, x=x, alpha=float(slope.reshape(())))
     if x.rank < 3 or slope.ndim < x.rank - 1 or slope.size != slope.shape[1 - x.rank]:
         raise Unsupported(f"slopes of shape {slope.shape} are not one for each channel")
     return t.emit("prelu", node.name, x=x, alpha=slope.reshape(-1))
@@ -104,7 +104,7 @@ def prelu(t: Translator, node: Node) -> Any:
 @operator("Elu")
 def elu(t: Translator, node: Node) -> Any:
     """``alpha * (exp(x) - 1)`` below 0."""
-    alpha = np.float32(node.attributes.get("alpha", 1.0))
+    alpha = float(node.attributes.get("alpha", 1.0))
     return t.emit("elu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
 
 
@@ -115,8 +115,8 @@ def hard_sigmoid(t: Translator, node: Node) -> Any:
         "sigmoid_hard",
         node.name,
         x=t.tensor(node.inputs[0]),
-        alpha=np.float32(node.attributes.get("alpha", 0.2)),
-        beta=np.float32(node.attributes.get("beta", 0.5)),
+        alpha=float(node.attributes.get("alpha", 0.2)),
+        beta=float(node.attributes.get("beta", 0.5)),
     )
 
 
@@ -124,7 +124,7 @@ def hard_sigmoid(t: Translator, node: Node) -> Any:
 def hard_swish(t: Translator, node: Node) -> Any:
     """X times its hard sigmoid of slope 1/6."""
     x = t.tensor(node.inputs[0])
-    gate = t.emit("sigmoid_hard", node.name, x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5))
+    gate = t.emit("sigmoid_hard", node.name, x=x, alpha=1 / 6, beta=0.5)
     return t.emit("mul", node.name, x=x, y=gate)
 
 
@@ -161,13 +161,13 @@ def clip(t: Translator, node: Node) -> Any:
         if low == 0:
             return t.emit("relu", node.name, x=x)
         if low is not None:
-            return t.emit("maximum", node.name, x=x, y=np.float32(low))
+            return t.emit("maximum", node.name, x=x, y=float(low))
         if high is not None:
-            return t.emit("minimum", node.name, x=x, y=np.float32(high))
+            return t.emit("minimum", node.name, x=x, y=float(high))
         return x
     if (low, high) == (0, 6) and not t.neural_network:  # there it would become four layers
         return t.emit("relu6", node.name, x=x)
-    return t.emit("clip", node.name, x=x, alpha=np.float32(low), beta=np.float32(high))
+    return t.emit("clip", node.name, x=x, alpha=float(low), beta=float(high))
 
 
 @operator("Cast")

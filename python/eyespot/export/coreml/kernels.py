@@ -31,6 +31,7 @@ __all__ = [
     "local_response_norm",
     "pad_border",
     "pool",
+    "rounded_up",
     "same_pads",
     "sigmoid",
     "softmax",
@@ -48,6 +49,23 @@ def same_pads(
         half = total // 2
         pads.append((total - half, half) if lower else (half, total - half))
     return pads
+
+
+def rounded_up(
+    sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Pads
+) -> list[tuple[int, int]]:
+    """Lengthen the padding so that the number of windows is rounded up, not down.
+
+    A window that would begin behind the image and the padding before it does not count.
+    """
+    longer = []
+    for side, size, stride, (before, after) in zip(sides, kernel, strides, pads, strict=True):
+        padded = side + before + after
+        count = math.ceil((padded - size) / stride) + 1
+        while (count - 1) * stride >= side + before:
+            count -= 1
+        longer.append((before, after + max(0, (count - 1) * stride + size - padded)))
+    return longer
 
 
 def windows(x: Array, kernel: Sequence[int], strides: Sequence[int]) -> Array:

@@ -34,6 +34,7 @@ class Parameters:
 
     def __init__(self, message: Any) -> None:
         self._message = message
+        self._weights: dict[str, Array] = {}
         self._unread = {field.name for field, _ in message.ListFields()}
 
     def __getitem__(self, name: str) -> Any:
@@ -54,14 +55,15 @@ class Parameters:
 
     def weights(self, name: str, shape: Sequence[int] = (-1,)) -> Array:
         """Return weights as float32, whichever way they are stored."""
-        held = self[name]
-        if held.float16Value:
-            values = np.frombuffer(held.float16Value, "<f2").astype(np.float32)
-        elif held.floatValue:
-            values = np.array(held.floatValue, np.float32)
-        else:
-            raise NotImplementedError("quantised weights")
-        return values.reshape(shape)
+        if name not in self._weights:
+            held = self[name]
+            if held.float16Value:
+                self._weights[name] = np.frombuffer(held.float16Value, "<f2").astype(np.float32)
+            elif held.floatValue:
+                self._weights[name] = np.array(held.floatValue, np.float32)
+            else:
+                raise NotImplementedError("quantised weights")
+        return self._weights[name].reshape(shape)
 
     def ignore(self, *names: str) -> None:
         """Take note of parameters that change nothing."""
@@ -101,16 +103,17 @@ class NeuralInterpreter:
             raise self._unknown("image with five dimensions")
         if any(step.WhichOneof("preprocessor") != "scaler" for step in network.preprocessing):
             raise self._unknown("mean image")
+        self._layers = []
         for layer in network.layers:
-            if layer.WhichOneof("layer") not in RULES:
-                raise self._unknown(layer.WhichOneof("layer"))
+            kind = layer.WhichOneof("layer")
+            if kind not in RULES:
+                raise self._unknown(kind)
+            self._layers.append((layer, kind, Parameters(getattr(layer, kind))))
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         """Return the outputs of the network by name."""
         values: dict[str, Any] = {name: self._scaled(name, feeds[name]) for name in feeds}
-        for layer in self._network.layers:
-            kind = layer.WhichOneof("layer")
-            parameters = Parameters(getattr(layer, kind))
+        for layer, kind, parameters in self._layers:
             try:
                 result = RULES[kind](parameters, [values[name] for name in layer.input])
             except NotImplementedError as error:
@@ -210,7 +213,12 @@ def _pooling(p: Parameters, i: list[Array]) -> Array:
         p.ignore(p.one_of("PoolingPaddingType"), "kernelSize", "stride")
         return np.asarray((x.mean if average else x.max)((2, 3), keepdims=True))
     kernel, strides = p.integers("kernelSize", (3, 3)), p.integers("stride", (1, 1))
-    pads = _padding(p, "PoolingPaddingType", x.shape[2:], kernel, strides)
+    if p.has("includeLastPixel"):
+        amounts = p["includeLastPixel"].paddingAmounts or [0, 0]
+        pads = [(int(amount), int(amount)) for amount in amounts]
+        pads = kernels.rounded_up(x.shape[2:], kernel, strides, pads)
+    else:
+        pads = _padding(p, "PoolingPaddingType", x.shape[2:], kernel, strides)
     return kernels.pool(
         x, kernel=kernel, strides=strides, pads=pads, average=average, count_padding=not exclude
     )
@@ -218,7 +226,8 @@ def _pooling(p: Parameters, i: list[Array]) -> Array:
 
 def _batchnorm(p: Parameters, i: list[Array]) -> Array:
     p.ignore("channels")
-    if p["computeMeanVar"] or p["instanceNormalization"]:
+    own_moments = p["computeMeanVar"], p["instanceNormalization"]
+    if any(own_moments):  # of one image they are the same
         y = kernels.layer_norm(i[0], (2, 3), p["epsilon"] or 1e-5)
         shape = (-1, 1, 1)
         return np.asarray(y * p.weights("gamma", shape) + p.weights("beta", shape))
@@ -258,6 +267,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Array, Parameters], Any]]] = {
     "leakyReLU": lambda x, q: np.where(x > 0, x, np.float32(q["alpha"]) * x),
     "ELU": lambda x, q: np.where(x > 0, x, np.float32(q["alpha"]) * np.expm1(np.minimum(x, 0))),
     "PReLU": lambda x, q: np.where(x > 0, x, _per_channel(q.weights("alpha"), x) * x),
+    "thresholdedReLU": lambda x, q: np.where(x >= np.float32(q["alpha"]), x, np.float32(0)),
     "softplus": lambda x, _: np.logaddexp(x, np.float32(0)),
     "softsign": lambda x, _: x / (1 + np.abs(x)),
 }
@@ -390,6 +400,12 @@ def _concat(p: Parameters, i: list[Array]) -> Array:
     return np.stack(i, axis + 1).reshape(shape)
 
 
+def _concat_channels(p: Parameters, i: list[Array]) -> Array:
+    if p["sequenceConcat"]:
+        raise NotImplementedError("sequences")
+    return np.concatenate(i, -3)
+
+
 def _split(p: Parameters, i: list[Array]) -> list[Array]:
     (x,) = i
     axis, count = int(p["axis"]), int(p["numSplits"])
@@ -415,19 +431,24 @@ def _padding_layer(p: Parameters, i: list[Array]) -> Array:
 
 def _upsample(p: Parameters, i: list[Array]) -> Array:
     (x,) = i
-    factors = p.integers("scalingFactor") or [1, 1]
-    if p["fractionalScalingFactor"] or p["linearUpsampleMode"]:
-        raise NotImplementedError("fractions of a pixel")
+    whole, broken = p.integers("scalingFactor", (1, 1)), list(p["fractionalScalingFactor"])
     if p["mode"] == 0:  # nearest neighbour
-        return np.asarray(x.repeat(factors[0], 2).repeat(factors[1], 3))
-    sides = [side * factor for side, factor in zip(x.shape[2:], factors, strict=True)]
-    return kernels.bilinear(x, sides[0], sides[1], "DEFAULT")
+        if broken:
+            raise NotImplementedError("fractions of a pixel")
+        return np.asarray(x.repeat(whole[0], 2).repeat(whole[1], 3))
+    factors = zip(x.shape[2:], broken or whole, strict=True)
+    height, width = (int(side * factor) for side, factor in factors)
+    modes = ("DEFAULT", "STRICT_ALIGN_CORNERS", "UNALIGN_CORNERS")
+    return kernels.bilinear(x, height, width, modes[p["linearUpsampleMode"]])
 
 
 def _resize_bilinear(p: Parameters, i: list[Array]) -> Array:
-    modes = {0: "STRICT_ALIGN_CORNERS", 1: "ALIGN_CORNERS", 2: "DEFAULT", 3: "UNALIGN_CORNERS"}
+    method = p["mode"].samplingMethod
+    modes = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT")
+    if method >= len(modes):
+        raise NotImplementedError("the sampling mode of ROI align")
     height, width = p.integers("targetSize")
-    return kernels.bilinear(i[0], height, width, modes[p["mode"].samplingMethod])
+    return kernels.bilinear(i[0], height, width, modes[method])
 
 
 def _reduced(function: Callable[..., Any]) -> Rule:
@@ -463,6 +484,7 @@ RULES: Final[dict[str, Rule]] = {
     "bias": _bias,
     "ceil": _one(np.ceil),
     "clip": _clip,
+    "concat": _concat_channels,
     "concatND": _concat,
     "constantPad": _constant_pad,
     "convolution": _convolution,

@@ -81,8 +81,8 @@ def fold_normalisation(
         made = [_arithmetic("Identity", "preprocessing/pixels", (start,), run[-1])]
     last = made.pop()
     made.append(_arithmetic(last.kind, last.name, last.inputs, run[-1], run[-1].outputs))
-    at = nodes.index(run[0])
     gone = {id(node) for node in run}
+    at = next(place for place, node in enumerate(nodes) if id(node) in gone)
     rest = [node for node in nodes[at:] if id(node) not in gone]
     return [*nodes[:at], *made, *rest], new
 

@@ -120,9 +120,8 @@ class ProgramInterpreter:
         self._operations = []
         for operation in block.operations:
             if operation.type == "const":
-                self._constants[operation.outputs[0].name] = self._value(
-                    operation.attributes["val"]
-                )
+                value = _wide(self._value(operation.attributes["val"]))
+                self._constants[operation.outputs[0].name] = value
             else:
                 self._operations.append((operation, self._literals(operation)))
                 self._check_known(operation)
@@ -194,7 +193,9 @@ class ProgramInterpreter:
         """Return for each input the names of values, or the values themselves as 1-tuples."""
         return {
             name: [
-                item.name if item.WhichOneof("binding") == "name" else (self._value(item.value),)
+                item.name
+                if item.WhichOneof("binding") == "name"
+                else (_wide(self._value(item.value)),)
                 for item in argument.arguments
             ]
             for name, argument in operation.inputs.items()
@@ -244,7 +245,7 @@ class ProgramInterpreter:
 
 def _filled(name: str, items: Sequence[Any], values: Mapping[str, Any]) -> Any:
     """Return one input; ``values`` is the only one that is a list of tensors."""
-    held = [_wide(values[item] if isinstance(item, str) else item[0]) for item in items]
+    held = [values[item] if isinstance(item, str) else item[0] for item in items]
     return held if name == "values" else held[0]
 
 
@@ -301,12 +302,7 @@ def _pool(*, average: bool) -> Rule:
         strides = i.integers("strides", [1] * len(kernel))
         pads = _pads(i, x.shape[2:], kernel, strides)
         if i.get("ceil_mode", False):
-            pads = [
-                (before, after + _overhang(side + before + after, size, stride, side + before))
-                for side, size, stride, (before, after) in zip(
-                    x.shape[2:], kernel, strides, pads, strict=True
-                )
-            ]
+            pads = kernels.rounded_up(x.shape[2:], kernel, strides, pads)
         exclude = bool(i.get("exclude_padding_from_average", False)) if average else True
         return kernels.pool(
             x,
@@ -318,14 +314,6 @@ def _pool(*, average: bool) -> Rule:
         )
 
     return rule
-
-
-def _overhang(padded: int, size: int, stride: int, end: int) -> int:
-    """Return by how much the last window of ceil mode sticks out; it must begin before `end`."""
-    count = -((size - padded) // stride) + 1
-    while (count - 1) * stride >= end:
-        count -= 1
-    return max(0, (count - 1) * stride + size - padded)
 
 
 def _batch_norm(i: Inputs) -> Array:
@@ -581,6 +569,7 @@ RULES: Final[dict[str, Rule]] = {
     "stack": lambda i: np.stack(i["values"], int(i["axis"])),
     "sub": _binary(np.subtract),
     "tanh": _unary(np.tanh),
+    "thresholded_relu": lambda i: np.where(i["x"] >= i["alpha"], i["x"], np.float32(0)),
     "tile": lambda i: np.tile(i["x"], i.integers("reps")),
     "transpose": lambda i: i["x"].transpose(i.integers("perm")),
     "upsample_bilinear": _upsample_bilinear,

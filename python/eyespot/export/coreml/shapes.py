@@ -283,9 +283,9 @@ def gemm(t: Translator, node: Node) -> Any:
         transpose_y=turned[1],
     )
     if alpha != 1:
-        result = t.emit("mul", node.name, x=result, y=np.float32(alpha))
+        result = t.emit("mul", node.name, x=result, y=float(alpha))
     if added:
         c = t.tensor(node.inputs[2])
-        c = t.emit("mul", node.name, x=c, y=np.float32(beta)) if beta != 1 else c
+        c = t.emit("mul", node.name, x=c, y=float(beta)) if beta != 1 else c
         result = t.emit("add", node.name, x=result, y=c)
     return result

@@ -96,7 +96,7 @@ def _pool(t: Translator, node: Node, operation: str, options: dict[str, Any]) ->
     if any(extra) and options.get("exclude_padding_from_average") is False:
         # The declared padding counts, the overhang does not: the first is written as zeros.
         amounts = np.array(pads, np.int32).reshape(-1)
-        x = t.emit("pad", node.name, x=x, pad=amounts, mode="constant", constant_val=np.float32(0))
+        x = t.emit("pad", node.name, x=x, pad=amounts, mode="constant", constant_val=0.0)
         pads = [(0, 0)] * len(kernel)
         options = {"exclude_padding_from_average": True}
     pads = [(before, after + more) for (before, after), more in zip(pads, extra, strict=True)]
@@ -154,7 +154,7 @@ def batch_normalization(t: Translator, node: Node) -> Any:
         variance=variance,
         gamma=gamma,
         beta=beta,
-        epsilon=np.float32(epsilon),
+        epsilon=float(epsilon),
     )
 
 
@@ -167,7 +167,7 @@ def instance_normalization(t: Translator, node: Node) -> Any:
         x=t.tensor(node.inputs[0]),
         gamma=t.weights(node.inputs[1]),
         beta=t.weights(node.inputs[2]),
-        epsilon=np.float32(node.attributes.get("epsilon", 1e-5)),
+        epsilon=float(node.attributes.get("epsilon", 1e-5)),
     )
 
 
@@ -186,7 +186,7 @@ def layer_normalization(t: Translator, node: Node) -> Any:
         x=x,
         axes=list(range(axis, x.rank)),
         gamma=np.broadcast_to(t.weights(node.inputs[1]), sides).copy(),
-        epsilon=np.float32(node.attributes.get("epsilon", 1e-5)),
+        epsilon=float(node.attributes.get("epsilon", 1e-5)),
         **beta,
     )
 
@@ -194,14 +194,16 @@ def layer_normalization(t: Translator, node: Node) -> Any:
 @operator("LRN")
 def local_response_normalization(t: Translator, node: Node) -> Any:
     """Divide by the energy of neighbouring channels; ONNX and Core ML define it alike."""
+    if node.attributes["size"] % 2 == 0:
+        raise Unsupported("an even number of channels has no middle")
     return t.emit(
         "local_response_norm",
         node.name,
         x=t.tensor(node.inputs[0]),
         size=int(node.attributes["size"]),
-        alpha=np.float32(node.attributes.get("alpha", 1e-4)),
-        beta=np.float32(node.attributes.get("beta", 0.75)),
-        k=np.float32(node.attributes.get("bias", 1.0)),
+        alpha=float(node.attributes.get("alpha", 1e-4)),
+        beta=float(node.attributes.get("beta", 0.75)),
+        k=float(node.attributes.get("bias", 1.0)),
     )
 
 
@@ -250,6 +252,8 @@ def resize(t: Translator, node: Node) -> Any:
             scale_factor_width=factors[1],
         )
     if mode in {"linear", "bilinear"} and coordinates in _SAMPLING:
+        if t.neural_network and _SAMPLING[coordinates] == "UNALIGN_CORNERS":
+            return _upsampled(t, node, x, wanted)
         return t.emit(
             "resize_bilinear",
             node.name,
@@ -259,6 +263,25 @@ def resize(t: Translator, node: Node) -> Any:
             sampling_mode=_SAMPLING[coordinates],
         )
     raise Unsupported(f"a resize from {sides} to {wanted} by {mode}, {coordinates}, {rounding}")
+
+
+def _upsampled(t: Translator, node: Node, x: Any, wanted: Sequence[int]) -> Any:
+    """Resize by factor: a neural network's resize by size knows no half pixels.
+
+    Core ML rounds side times factor down, so a broken factor is a little larger than it is.
+    """
+    height, width = (
+        new // int(old) if new % old == 0 else (new + 1e-4) / int(old)
+        for new, old in zip(wanted[2:], x.shape[2:], strict=True)
+    )
+    return t.emit(
+        "upsample_bilinear",
+        node.name,
+        x=x,
+        scale_factor_height=height,
+        scale_factor_width=width,
+        align_corners=False,
+    )
 
 
 def _resized(t: Translator, node: Node, sides: Sequence[int]) -> list[int]:
@@ -312,5 +335,5 @@ def pad(t: Translator, node: Node) -> Any:
         x=x,
         pad=np.array(pads, np.int32).reshape(-1),
         mode=mode,
-        constant_val=np.float32(value),
+        constant_val=float(value),
     )

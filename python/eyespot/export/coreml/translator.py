@@ -360,14 +360,15 @@ class Translator:
         return [np.asarray(next(results)) if name else None for name in node.outputs]
 
 
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of a type that Core ML's operators take."""
+def _plain(array: NDArray[Any]) -> Any:
+    """Return a constant as the builder takes it: a number of Python's, or an array."""
+    if array.ndim == 0:
+        return array.item()
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     if array.dtype.kind in "iu":
         # INT64_MAX means "to the end" in ONNX: it must stay large, not wrap around.
-        held: NDArray[Any] = np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
-        return held
+        return np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
     return array
 
 
