@@ -468,8 +468,9 @@ class _Prover:
         self._made = count if given is None else min(count, _STORED_SYNTHETIC)
         self._measured = self._accuracy_indices()
         proofs = 1 + (Sidecar.HUGGINGFACE in options.sidecars)
-        total = proofs * (self._made + len(self._photos or ())) + len(self._measured)
-        self._reporter = ProgressReporter(progress, Phase.EVALUATING, total)
+        self._total = proofs * (self._made + len(self._photos or ())) + len(self._measured)
+        self._progress = progress
+        self._reporter: ProgressReporter | None = None  # from the first image on
         self._cancel = cancel
         self._done = 0
 
@@ -513,6 +514,9 @@ class _Prover:
         self, answer: Answerer, tolerance: Tolerance, *, whole: bool = False
     ) -> tuple[Comparison, Comparison]:
         """Return what made images show, and what the photos do; twice the same without photos."""
+        if self._reporter is None:
+            self._reporter = ProgressReporter(self._progress, Phase.EVALUATING, self._total)
+            self._reporter.update(0)
 
         def run(samples: Samples) -> Comparison:
             return compare(self._trained, answer, samples, tolerance, whole=whole, step=self._step)
@@ -522,7 +526,8 @@ class _Prover:
 
     def _step(self) -> None:
         self._done += 1
-        self._reporter.update(self._done)
+        if self._reporter is not None:
+            self._reporter.update(self._done)
         if self._cancel is not None and self._cancel.cancelled:
             message = "stopped on request; nothing was written"
             raise Cancelled(message, code="cancelled")

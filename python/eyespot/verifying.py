@@ -121,6 +121,7 @@ class ExportedFile:
             ("form", ", ".join(f"{name} {_shown(value)}" for name, value in form.items() if value)),
             *self.metadata.rows(),
             ("proof", "none" if self.proof is None else str(self.proof)),
+            ("made from", "unknown" if self.proof is None else _made_from(facts, self.proof)),
             ("file", f"{self.size / 1e6:.1f} MB, {self.format}, eyespot {facts['eyespot']}"),
         ]
         width = max(len(name) for name, _ in rows)
@@ -137,6 +138,10 @@ class ExportedFile:
             "proof": None if self.proof is None else self.proof.to_plain(answers=False),
             "model": self.facts,
         }
+
+
+def _made_from(facts: Mapping[str, Any], proof: ParityProof) -> str:
+    return f"a model on {facts['backbone']['name']}, SHA-256 {proof.model_sha256[:16]}..."
 
 
 def _shown(value: object) -> str:
