@@ -52,6 +52,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "options": 1,
     "model_metadata": 1,
     "paths": 1,
+    "predictions": 1,
     "progress": 1,
     "files": 1,
     "augmentation": 2,

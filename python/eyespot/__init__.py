@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Variant,
         augment,
     )
-    from eyespot.classifier import ImageClassifier, Inference, Prediction
+    from eyespot.classifier import ImageClassifier
     from eyespot.data import DataSource, Split
     from eyespot.errors import (
         AssumptionWarning,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         SplitStrategy,
     )
     from eyespot.paths import get_cmake_dir, get_include
+    from eyespot.predictions import Inference, Prediction
     from eyespot.progress import Phase, Progress
     from eyespot.training import TrainingReport
     from eyespot.verifying import Verification, verify
@@ -95,7 +96,7 @@ _HOMES: Final[dict[str, str]] = {
     "ImageClassifier": "classifier",
     "ImageError": "errors",
     "IncompatibleParameters": "errors",
-    "Inference": "classifier",
+    "Inference": "predictions",
     "InvalidOption": "errors",
     "Loader": "loader",
     "ModelError": "errors",
@@ -106,7 +107,7 @@ _HOMES: Final[dict[str, str]] = {
     "Noise": "augmentation",
     "PerceptronFit": "head",
     "Phase": "progress",
-    "Prediction": "classifier",
+    "Prediction": "predictions",
     "Preprocessing": "options",
     "Progress": "progress",
     "Resample": "options",

@@ -10,29 +10,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 import numpy as np
 
 from eyespot import training
 from eyespot.data import DataSource
-from eyespot.errors import DataError, ImageError, InvalidOption
-from eyespot.export.onnx import METADATA_FACTS, assemble
+from eyespot.errors import DataError, InvalidOption
+from eyespot.export.onnx import METADATA_FACTS
 from eyespot.files import write_atomically
 from eyespot.metrics import ClassifierMetrics
 from eyespot.model_file import (
-    SCHEMA,
     damaged,
     describe,
+    describe_html,
+    model_of,
     open_model,
     read_model,
     sentence,
     starting_head,
 )
 from eyespot.options import ModelParameters, integer
+from eyespot.predictions import Inference, Prediction
 from eyespot.progress import Phase, ProgressCallback
 
 if TYPE_CHECKING:
@@ -45,30 +46,7 @@ if TYPE_CHECKING:
     from eyespot.options import Preprocessing
     from eyespot.training import TrainingReport
 
-__all__ = ["ImageClassifier", "Inference", "Prediction"]
-
-
-class Prediction(NamedTuple):
-    """One label and how probable it is, 0 to 1."""
-
-    label: str
-    probability: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inference:
-    """What a model says about a list of images, some of which may be unreadable.
-
-    Attributes
-    ----------
-    probabilities : float32 ndarray of shape (n_images, n_classes)
-        Rows in the order of the images; the row of an unreadable one is NaN.
-    errors : tuple of ImageError
-        The unreadable images, in order.
-    """
-
-    probabilities: NDArray[np.float32]
-    errors: tuple[ImageError, ...]
+__all__ = ["ImageClassifier"]
 
 
 class ImageClassifier:
@@ -194,8 +172,6 @@ class ImageClassifier:
         The model's bytes follow from the images' contents, their labels and the parameters: not
         from the number of threads, the order or the place of the files, or the time.
         """
-        from eyespot import _core
-
         data = _data(data)
         if parameters is None:
             parameters = ModelParameters()
@@ -209,30 +185,7 @@ class ImageClassifier:
         if start is not None:
             head = starting_head(start._opened, parameters, data.classes)
         trained = training.train(data, parameters, start=head, progress=progress, cancel=cancel)
-        extractor = trained.extractor
-        facts = {
-            "schema": SCHEMA,
-            "eyespot": _core.__version__,
-            "simd": _core.simd_target(),
-            "classes": list(trained.classes),
-            "backbone": {
-                "name": extractor.name,
-                "fingerprint": extractor.fingerprint,
-                "output_name": extractor.output_name,
-                "n_features": extractor.n_features,
-                "preprocessing": json.loads(extractor.preprocessing.to_json()),
-                "assumptions": list(extractor.assumptions),
-            },
-            **trained.facts,
-        }
-        model = assemble(
-            extractor.onnx_model(),
-            extractor.preprocessing,
-            trained.head,
-            trained.classes,
-            facts=facts,
-        )
-        classifier = cls(model, source="<trained>")
+        classifier = cls(model_of(trained), source="<trained>")
         classifier.training_report = trained.report
         classifier._training_metrics = trained.training_metrics  # these list the skipped files
         classifier._validation_metrics = trained.validation_metrics
@@ -741,15 +694,7 @@ class ImageClassifier:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        title, *lines = self.summary().split("\n")
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th>"
-            f"<td style='text-align:left'>{escape(text)}</td></tr>"
-            for name, text in (line.strip().split("  ", 1) for line in lines)
-        )
-        return f"<table><caption>{escape(title)}</caption>{rows}</table>"
+        return describe_html(self._opened)
 
     def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
         return type(self), (self._opened.data,)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eyespot.calibration import Calibration
 from eyespot.errors import IncompatibleParameters, InvalidOption, ModelError
 from eyespot.export.forms import METADATA_EXPORT
-from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, read_head
+from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble, read_head
 from eyespot.inference import NetworkRunner
 from eyespot.options import Preprocessing
 from eyespot.training import extractor_of
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from eyespot.head import Head
     from eyespot.options import ModelParameters
+    from eyespot.training import TrainedHead
 
 __all__ = [
     "SCHEMA",
     "OpenModel",
     "damaged",
     "describe",
+    "describe_html",
+    "model_of",
     "open_model",
     "read_model",
     "sentence",
@@ -69,6 +72,41 @@ class OpenModel:
     runner: NetworkRunner
     facts: dict[str, Any]
     preprocessing: Preprocessing
+
+
+def model_of(trained: TrainedHead) -> bytes:
+    """Return the ONNX model of a backbone and the head that was trained on it.
+
+    Raises
+    ------
+    ExportError
+        If the backbone cannot become part of one ONNX file.
+    """
+    from eyespot import _core
+
+    extractor = trained.extractor
+    facts = {
+        "schema": SCHEMA,
+        "eyespot": _core.__version__,
+        "simd": _core.simd_target(),
+        "classes": list(trained.classes),
+        "backbone": {
+            "name": extractor.name,
+            "fingerprint": extractor.fingerprint,
+            "output_name": extractor.output_name,
+            "n_features": extractor.n_features,
+            "preprocessing": json.loads(extractor.preprocessing.to_json()),
+            "assumptions": list(extractor.assumptions),
+        },
+        **trained.facts,
+    }
+    return assemble(
+        extractor.onnx_model(),
+        extractor.preprocessing,
+        trained.head,
+        trained.classes,
+        facts=facts,
+    )
 
 
 def read_model(path: str) -> bytes:
@@ -182,6 +220,19 @@ def starting_head(model: OpenModel, parameters: ModelParameters, classes: Sequen
     if calibration := model.facts.get("calibration"):
         head = head.with_temperature(1 / calibration["temperature"])
     return head.for_classes(model.facts["classes"], classes)
+
+
+def describe_html(model: OpenModel) -> str:
+    """Return `describe` as a table for a notebook."""
+    from html import escape
+
+    title, *lines = describe(model).split("\n")
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th>"
+        f"<td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in (line.strip().split("  ", 1) for line in lines)
+    )
+    return f"<table><caption>{escape(title)}</caption>{rows}</table>"
 
 
 def _runner(model: bytes, source: str) -> NetworkRunner:
