@@ -110,8 +110,9 @@ def _quantize(plain: onnx.ModelProto, pixels: list[NDArray[Any]], folder: Path) 
             return None if image is None else {INPUT_NAME: image.repeat(batch, axis=0)}
 
     prepared, made = folder / "prepared.onnx", folder / "int8.onnx"
-    quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=False)
-    names = [node.name for node in onnx.load(prepared).graph.node]
+    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+    if _own_nodes(onnx.load(prepared)) != _own_nodes(plain):  # the optimiser went too far
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True, skip_optimization=True)
     quantization.quantize_static(
         prepared,
         made,
@@ -122,9 +123,19 @@ def _quantize(plain: onnx.ModelProto, pixels: list[NDArray[Any]], folder: Path) 
         reduce_range=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=[name for name in names if name.startswith(("preprocessing/", "head/"))],
+        nodes_to_exclude=[name for _, name in _own_nodes(plain)],
     )
-    return onnx.load(made)
+    result = onnx.load(made)
+    used = {"", *(node.domain for node in result.graph.node)}
+    for entry in [entry for entry in result.opset_import if entry.domain not in used]:
+        result.opset_import.remove(entry)  # the optimiser names all that it knows
+    return result
+
+
+def _own_nodes(model: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Return operator and name of the nodes of preprocessing and head, which must stay."""
+    nodes = ((node.op_type, node.name) for node in model.graph.node)
+    return [node for node in nodes if node[1].startswith(("preprocessing/", "head/"))]
 
 
 def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
