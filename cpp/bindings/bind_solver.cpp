@@ -40,12 +40,16 @@ class SoftmaxSolver {
     const py::gil_scoped_release release;
     const Poll poll = solver_poll(cancel_);
     refuse_non_finite(data_, pool_.get(), poll);
-    const FeatureMoments moments = feature_moments(data_, pool_.get(), poll);
-    variance_ = moments.variance;
-    const auto preconditioner = std::make_shared<const Preconditioner>(
-        moments, curvature > 0 ? curvature : softmax_curvature(n_classes), l2, pool_.get(), poll);
+    l2_ = l2;
+    moments_ = feature_moments(data_, pool_.get(), poll);
+    with_gram_ = gram_pays(data_.n_rows, data_.n_rows, data_.features.cols, n_classes);
+    const double first = curvature > 0 ? curvature : softmax_curvature(n_classes);
+    const auto preconditioner =
+        with_gram_ ? std::make_shared<const Preconditioner>(moments_, first, l2, pool_.get(), poll)
+                   : std::make_shared<const Preconditioner>(data_.features.cols, moments_.variance,
+                                                            first, l2);
     objective_ =
-        std::make_unique<SoftmaxObjective>(data_, moments, preconditioner, l2, pool_.get());
+        std::make_unique<SoftmaxObjective>(data_, moments_, preconditioner, l2, pool_.get());
   }
 
   void start(const std::optional<FloatArray>& weights, const std::optional<CArray<double>>& bias) {
@@ -56,18 +60,33 @@ class SoftmaxSolver {
                   "weights", shape_text(*weights), "(n_classes, n_features)");
       check_shape(bias->ndim() == 1 && bias->shape(0) == n_classes(), "bias", shape_text(*bias),
                   "(n_classes,)");
-      x = objective_->variables({weights->data(), static_cast<std::size_t>(weights->size())},
-                                {bias->data(), static_cast<std::size_t>(bias->size())});
-    } else {
-      x = objective_->start();
+      metric_weights_.assign(weights->data(), weights->data() + weights->size());
+      metric_bias_.assign(bias->data(), bias->data() + bias->size());
     }
     const py::gil_scoped_release release;
+    if (metric_weights_.empty()) {
+      x = objective_->start();
+    } else {
+      take_metric();
+      x = objective_->variables(metric_weights_, metric_bias_);
+    }
     minimisation_.start(std::move(x), objective());
     n_correct_ = objective_->n_correct();
+    metric_value_ = state().value;
   }
 
   std::string step() {
     const py::gil_scoped_release release;
+    // A start that proved far off does not say how the loss bends where it is least.
+    if (with_gram_ && state().iteration == kMetricIteration &&
+        state().value < kFarBelow * metric_value_) {
+      metric_weights_.resize(data_.n_classes * data_.features.cols);
+      metric_bias_.resize(data_.n_classes);
+      objective_->solution(state().x, metric_weights_, metric_bias_);
+      take_metric();
+      minimisation_.restart(objective_->variables(metric_weights_, metric_bias_), objective());
+      metric_value_ = state().value;
+    }
     const auto [reason, moved] = minimisation_.step(objective());
     if (moved) n_correct_ = objective_->n_correct();
     return reason;
@@ -105,19 +124,46 @@ class SoftmaxSolver {
   [[nodiscard]] py::dict get_state() const {
     py::dict state = minimisation_.get_state();
     state["n_correct"] = n_correct_;
+    state["metric_value"] = metric_value_;
+    state["metric_weights"] = to_array(metric_weights_);
+    state["metric_bias"] = to_array(metric_bias_);
     return state;
   }
 
   void set_state(const py::dict& state) {
     minimisation_.set_state(state, objective_->size());
     n_correct_ = py::cast<std::size_t>(state["n_correct"]);
+    metric_value_ = py::cast<double>(state["metric_value"]);
+    const bool own_metric = py::cast<CArray<double>>(state["metric_bias"]).size() > 0;
+    metric_weights_.resize(own_metric ? data_.n_classes * data_.features.cols : 0);
+    metric_bias_.resize(own_metric ? data_.n_classes : 0);
+    read_array(state, "metric_weights", metric_weights_);
+    read_array(state, "metric_bias", metric_bias_);
+    if (own_metric) {
+      const py::gil_scoped_release release;
+      take_metric();
+    }
   }
 
   [[nodiscard]] const LbfgsState& state() const { return minimisation_.state(); }
   [[nodiscard]] std::size_t n_correct() const { return n_correct_; }
-  [[nodiscard]] double variance() const { return variance_; }
+  [[nodiscard]] double variance() const { return moments_.variance; }
 
  private:
+  // By when the first metric, which knows nothing of the loss, has shown where the rows lie.
+  static constexpr std::uint64_t kMetricIteration = 8;
+  static constexpr double kFarBelow = 0.9;
+
+  // The variables that suit the way on from metric_weights_ and metric_bias_.
+  void take_metric() {
+    if (!with_gram_) return;
+    const Poll poll = solver_poll(cancel_);
+    const CurvedMoments curved =
+        curved_moments(data_, moments_, metric_weights_, metric_bias_, pool_.get(), poll);
+    objective_->set_preconditioner(std::make_shared<const Preconditioner>(
+        curved.moments, curved.curvature, l2_, pool_.get(), poll));
+  }
+
   [[nodiscard]] py::ssize_t n_classes() const { return static_cast<py::ssize_t>(data_.n_classes); }
   [[nodiscard]] py::ssize_t n_features() const { return embeddings_.shape(1); }
   Objective objective() {
@@ -135,12 +181,17 @@ class SoftmaxSolver {
   LabelledRows data_;
   Minimisation minimisation_;
   std::size_t n_correct_ = 0;
-  double variance_ = 0;
+  double l2_ = 0;
+  FeatureMoments moments_;
+  bool with_gram_ = false;
+  std::vector<float> metric_weights_;  // where the metric was taken; empty before that
+  std::vector<double> metric_bias_;
+  double metric_value_ = 0;  // the objective there, or at the start
   std::unique_ptr<SoftmaxObjective> objective_;
 };
 
-// Feature variance, the held-out loss of each strength that was tried, and, when asked for, the
-// probabilities of the rows by models that were fitted without them.
+// Feature variance, the held-out loss of each strength that was tried, a start for the fit to all
+// rows, and, when asked for, the probabilities of the rows by models that were fitted without them.
 py::tuple softmax_path(const FloatArray& embeddings, const TargetArray& targets,
                        std::size_t n_classes, const TargetArray& fold, std::size_t n_folds,
                        const CArray<double>& path, bool relative, bool predict, double tolerance,
@@ -174,9 +225,15 @@ py::tuple softmax_path(const FloatArray& embeddings, const TargetArray& targets,
     rows.append(
         py::make_tuple(point.l2, point.log_loss, point.standard_error, point.n_evaluations));
   }
-  if (!predict) return py::make_tuple(variance, rows, py::none());
-  const std::array<py::ssize_t, 2> shape{embeddings.shape(0), static_cast<py::ssize_t>(n_classes)};
-  return py::make_tuple(variance, rows, FloatArray(shape, result.held_out.data()));
+  const auto k = static_cast<py::ssize_t>(n_classes);
+  py::object start = py::none();
+  if (!result.weights.empty()) {
+    const std::array<py::ssize_t, 2> shape{k, embeddings.shape(1)};
+    start = py::make_tuple(FloatArray(shape, result.weights.data()), to_array(result.bias));
+  }
+  if (!predict) return py::make_tuple(variance, rows, start, py::none());
+  const std::array<py::ssize_t, 2> shape{embeddings.shape(0), k};
+  return py::make_tuple(variance, rows, start, FloatArray(shape, result.held_out.data()));
 }
 
 FloatArray probabilities(const FloatArray& embeddings, const FloatArray& weights,

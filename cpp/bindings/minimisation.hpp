@@ -103,6 +103,11 @@ class Minimisation {
     state_ = lbfgs_start(std::move(x), options_, objective);
   }
 
+  // Goes on from x in other variables.
+  void restart(std::vector<double> x, const Objective& objective) {
+    lbfgs_restart(state_, std::move(x), options_, objective);
+  }
+
   // The name of the reason to stop, and whether a step was taken.
   std::pair<std::string, bool> step(const Objective& objective) {
     if (state_.x.empty()) {

@@ -278,7 +278,12 @@ def softmax_path(
     weights: NDArray[np.float32] | None = None,
     pool: ThreadPool | None = None,
     cancel: CancelToken | None = None,
-) -> tuple[float, list[tuple[float, float, float, int]], NDArray[np.float32] | None]: ...
+) -> tuple[
+    float,
+    list[tuple[float, float, float, int]],
+    tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+    NDArray[np.float32] | None,
+]: ...
 def softmax_probabilities(
     embeddings: NDArray[np.float32],
     weights: NDArray[np.float32],

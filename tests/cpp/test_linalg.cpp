@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "eyespot/linalg.hpp"
+#include "eyespot/softmax_regression.hpp"
 #include "runtime/simd.hpp"
 
 using namespace eyespot;
@@ -152,7 +153,7 @@ TEST_CASE("the Gram sum fills the lower triangle like the full product") {
   std::vector<double> full(panel_sums(101, a));
   std::vector<double> lower(panel_sums(101, a));
   accumulate_transposed(a, a, 200, full.data());
-  accumulate_gram(a, 200, lower.data());
+  for (std::size_t q = 0; q < a.n_panels(); ++q) accumulate_gram(a, 200, q, lower.data());
   for (std::size_t i = 0; i < 101; ++i) {
     for (std::size_t j = 0; j <= i; ++j) {
       const std::size_t at_ij = sum_index(a, 101, i, j);
@@ -161,37 +162,92 @@ TEST_CASE("the Gram sum fills the lower triangle like the full product") {
   }
 }
 
-TEST_CASE("Cholesky factors multiply back, with the same bits for any number of threads") {
-  for (const std::size_t n : {1, 3, 4, 63, 64, 65, 130, 300}) {
-    CAPTURE(n);
-    const auto m = random_matrix(n, n, 7);
-    std::vector<double> a(n * n);
-    for (std::size_t i = 0; i < n; ++i) {
-      for (std::size_t j = 0; j < n; ++j) {
-        for (std::size_t p = 0; p < n; ++p) {
-          a[i * n + j] += static_cast<double>(m[i * n + p]) * static_cast<double>(m[j * n + p]);
-        }
-      }
-      a[i * n + i] += 0.1;
+TEST_CASE("dot products and scaled sums agree with plain ones on every target") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t n : {0, 1, 3, 8, 15, 16, 31, 32, 33, 64, 100}) {
+      CAPTURE(n);
+      const auto a = random_matrix(1, n, 8);
+      const auto b = random_matrix(1, n, 9);
+      const std::vector<double> a64(a.begin(), a.end());
+      const std::vector<double> b64(b.begin(), b.end());
+      double sum = 0;
+      for (std::size_t i = 0; i < n; ++i) sum += a64[i] * b64[i];
+      const std::span<const float> x(a);
+      const std::span<const double> x64(a64);
+      CHECK(dot(x, std::span<const float>(b)) == doctest::Approx(sum));
+      CHECK(dot(x, std::span<const double>(b64)) == doctest::Approx(sum));
+      CHECK(dot(x64, std::span<const double>(b64)) == doctest::Approx(sum));
+      std::vector<double> y(b64);
+      add_scaled(2.0, x, y);
+      add_scaled(-0.5, x64, y);
+      for (std::size_t i = 0; i < n; ++i) CHECK(y[i] == doctest::Approx(b64[i] + 1.5 * a64[i]));
     }
-    std::vector<double> one(a);
-    REQUIRE(cholesky(one, n, nullptr, {}));
-    ThreadPool pool(3);
-    std::vector<double> three(a);
-    REQUIRE(cholesky(three, n, &pool, {}));
-    double worst = 0;
-    bool same = true;
-    for (std::size_t i = 0; i < n; ++i) {
-      for (std::size_t j = 0; j <= i; ++j) {
-        double sum = 0;
-        for (std::size_t p = 0; p <= j; ++p) sum += one[i * n + p] * one[j * n + p];
-        worst = std::max(worst, std::abs(sum - a[i * n + j]));
-        same = same && one[i * n + j] == three[i * n + j];
-      }
-    }
-    CHECK(worst < 1e-10);
-    CHECK(same);
   }
-  std::vector<double> indefinite{1.0, 2.0, 2.0, 1.0};
-  CHECK_FALSE(cholesky(indefinite, 2, nullptr, {}));
+  detail::force_simd_target("");
+}
+
+TEST_CASE("the preconditioner is a Cholesky factor, with the same bits for any number of threads") {
+  for (const std::size_t d : {1, 3, 48, 49, 130, 700}) {
+    CAPTURE(d);
+    const auto m = random_matrix(d, d, 7);
+    FeatureMoments moments;
+    moments.mean.resize(d);
+    moments.gram.resize(d * d);
+    moments.variance = 1;
+    for (std::size_t i = 0; i < d; ++i) {
+      for (std::size_t j = 0; j <= i; ++j) {
+        const std::span<const float> x(m.data() + i * d, d);
+        moments.gram[i * d + j] = dot(x, std::span<const float>(m.data() + j * d, d));
+      }
+    }
+    const double curvature = 0.5;
+    const double l2 = 0.3;
+    const Preconditioner one(moments, curvature, l2, nullptr, {});
+    ThreadPool pool(3);
+    const Preconditioner three(moments, curvature, l2, &pool, {});
+    const auto w = random_matrix(1, d, 8);
+    std::vector<double> v(d);
+    one.from_weights(w, v);
+    std::vector<float> v32(v.begin(), v.end());
+    PanelMatrix row = packed(v32, 1, d);
+    PanelMatrix other = packed(v32, 1, d);
+    one.to_weights(row, nullptr);
+    three.to_weights(other, &pool);
+    // |w * L|^2 is w * A * transpose(w), and to_weights undoes from_weights.
+    double square = l2 * dot(std::span<const float>(w), std::span<const float>(w));
+    double worst = 0;
+    for (std::size_t i = 0; i < d; ++i) {
+      for (std::size_t j = 0; j < d; ++j) {
+        const double g = moments.gram[std::max(i, j) * d + std::min(i, j)];
+        square += curvature * g * static_cast<double>(w[i]) * static_cast<double>(w[j]);
+      }
+      worst = std::max(worst, std::abs(static_cast<double>(at(row, 0, i) - w[i])));
+      CHECK(at(row, 0, i) == at(other, 0, i));
+    }
+    CHECK(dot(std::span<const double>(v), std::span<const double>(v)) ==
+          doctest::Approx(square).epsilon(1e-5));
+    CHECK(worst < 1e-3);
+    // A gradient g becomes g * transpose(L)^-1, whose product with v is that of g with w.
+    const auto g = random_matrix(1, d, 9);
+    PanelMatrix gradient = packed(g, 1, d);
+    one.to_gradient(gradient, nullptr);
+    double product = 0;
+    for (std::size_t i = 0; i < d; ++i) product += static_cast<double>(at(gradient, 0, i)) * v[i];
+    CHECK(product == doctest::Approx(dot(std::span<const float>(g), std::span<const float>(w)))
+                         .epsilon(1e-2)
+                         .scale(std::sqrt(static_cast<double>(d))));
+  }
+}
+
+TEST_CASE("a singular Gram matrix without a penalty still has a preconditioner") {
+  FeatureMoments moments;
+  moments.mean.resize(60);
+  moments.gram.assign(60 * 60, 1.0);
+  moments.variance = 1;
+  const Preconditioner found(moments, 0.5, 0.0, nullptr, {});
+  std::vector<double> v(60);
+  found.from_weights(std::vector<float>(60, 1.0F), v);
+  CHECK(std::isfinite(dot(std::span<const double>(v), std::span<const double>(v))));
 }

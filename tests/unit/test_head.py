@@ -220,6 +220,35 @@ def test_automatic_strength_is_near_the_best_by_test_loss():
     assert test_loss(fit) <= min(fixed) * 1.03
 
 
+def test_the_fit_starts_from_what_the_folds_found():
+    x, y = problem(n=600, d=60, k=4, noise=3.0)
+    fit = fit_softmax(x, y, 4, max_iterations=200)
+    assert fit.path is not None
+    assert fit.path.start is not None
+    weights, bias = fit.path.start
+    assert weights.shape == (4, 60)
+    near = objective(x, y, weights, bias, fit.l2)
+    assert near <= fit.loss * 1.01
+    cold = fit_softmax(x, y, 4, l2=fit.l2, max_iterations=200)
+    assert fit.n_iterations < cold.n_iterations
+    assert fit.loss == pytest.approx(cold.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(60, 300, 2), (400, 37, 5), (900, 200, 8)])
+def test_few_rows_and_many_reach_the_same_optimum_as_a_long_fit_from_elsewhere(n, d, k):
+    # The first is small enough to do without a Gram matrix, the others are not.
+    x, y = problem(n=n, d=d, k=k)
+    a = fit_softmax(x, y, k, l2=1e-2, max_iterations=1000, tolerance=1e-6)
+    rng = np.random.default_rng(3)
+    start = (rng.normal(size=(k, d)).astype(np.float32), np.zeros(k))
+    b = fit_softmax(x, y, k, l2=1e-2, max_iterations=1000, tolerance=1e-6, start=start)
+    assert a.converged
+    assert b.converged
+    assert objective(x, y, a.weights, a.bias, 1e-2) == pytest.approx(
+        objective(x, y, b.weights, b.bias, 1e-2), rel=1e-6
+    )
+
+
 def test_automatic_strength_copes_with_few_rows():
     x, y = problem(n=30, d=8, k=3)
     assert select_l2(x[:3], np.array([0, 1, 2]), 3).l2 == ()

@@ -63,6 +63,10 @@ struct LbfgsState {
 [[nodiscard]] LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
                                      const Objective& objective);
 
+/// Goes on from x in other variables: forgets all pairs, keeps the counts.
+void lbfgs_restart(LbfgsState& state, std::vector<double> x, const LbfgsOptions& options,
+                   const Objective& objective);
+
 /// Whether the state meets both tolerances; sets its predicted_decrease.
 bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options);
 

@@ -115,21 +115,15 @@ void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size
                            double* sum);
 inline constexpr std::size_t kAccumulateRows = 288;
 
-/// As accumulate_transposed(a, a, ...), but only for the panels that touch the lower triangle.
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum);
+/// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down.
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum);
 
-/// Sum of a[i] * b[i] in float64, in an order that depends on the length only.
+/// Sum of a[i] * b[i] in float64, in an order that depends on the length and the SIMD target only.
 [[nodiscard]] double dot(std::span<const double> a, std::span<const double> b);
 [[nodiscard]] double dot(std::span<const float> a, std::span<const double> b);
 [[nodiscard]] double dot(std::span<const float> a, std::span<const float> b);
 /// y += factor * x.
 void add_scaled(double factor, std::span<const double> x, std::span<double> y);
 void add_scaled(double factor, std::span<const float> x, std::span<double> y);
-
-/// Replaces the lower triangle of the row-major symmetric positive definite `a` (order n) by its
-/// Cholesky factor L, a = L * transpose(L); the upper triangle is left alone. Returns false, with
-/// `a` spoilt, when a pivot is not positive. Same bits for any number of threads; `pool` may be
-/// null.
-[[nodiscard]] bool cholesky(std::span<double> a, std::size_t n, ThreadPool* pool, const Poll& poll);
 
 }  // namespace eyespot

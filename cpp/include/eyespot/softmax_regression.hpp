@@ -35,15 +35,38 @@ struct FeatureMoments {
 [[nodiscard]] FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool,
                                              const Poll& poll);
 
+/// Moments in which a row counts by the curvature that its loss has at one point.
+struct CurvedMoments {
+  FeatureMoments moments;
+  double curvature = 0;  ///< weighted mean over rows and classes of p * (1 - p)
+};
+
+/// The moments that suit the way on from the given weights (n_classes x n_features) and biases:
+/// where the classes are told apart with ease, the loss is flat. `plain` are those of the same
+/// data.
+[[nodiscard]] CurvedMoments curved_moments(const LabelledRows& data, const FeatureMoments& plain,
+                                           std::span<const float> weights,
+                                           std::span<const double> bias, ThreadPool* pool,
+                                           const Poll& poll);
+
+/// Whether the evaluations that a Preconditioner of a Gram matrix saves are worth its making, for
+/// n_rows rows an evaluation, of which moments are taken from n_gram_rows. A matter of the shape
+/// only: few rows or classes beside many features say no.
+[[nodiscard]] bool gram_pays(std::size_t n_rows, std::size_t n_gram_rows, std::size_t n_features,
+                             std::size_t n_classes);
+
 /// The change of variables that makes the objective nearly round: with
 /// A = curvature * gram + l2 * I = L * transpose(L), a row w of the weights becomes v = w * L. In v
 /// the Hessian is close to the identity whatever the scales and correlations of the features.
 class Preconditioner {
  public:
-  /// Same bits for any number of threads. Adds to l2 what float64 needs when the Gram matrix is
-  /// singular and l2 is 0.
+  /// Same bits for any number of threads. Factors in float32, since only the way to a solution
+  /// depends on it; takes a larger l2 where that one would be lost in the rounding.
   Preconditioner(const FeatureMoments& moments, double curvature, double l2, ThreadPool* pool,
                  const Poll& poll);
+  /// One scale for all features, for problems too small to be worth more: A = (curvature * variance
+  /// + l2) * I.
+  Preconditioner(std::size_t n_features, double variance, double curvature, double l2);
 
   [[nodiscard]] std::size_t n_features() const noexcept { return n_features_; }
   [[nodiscard]] double curvature() const noexcept { return curvature_; }
@@ -55,11 +78,15 @@ class Preconditioner {
   void from_weights(std::span<const float> weights, std::span<double> v) const;
 
  private:
+  bool factorise(std::span<const double> gram, double shift, ThreadPool* pool, const Poll& poll);
+  bool factorise_diagonal(std::span<const double> gram, double shift, std::size_t q);
+
   std::size_t n_features_ = 0;
   double curvature_ = 1;
-  std::vector<double> factor_;  // L, lower triangle
-  PanelMatrix lower_;           // -L below the diagonal panels, their inverses on the diagonal
-  PanelMatrix upper_;           // the transpose of lower_
+  double scale_ = 0;              // L is this times I, unless it is 0
+  PanelMatrix lower_;             // -L below the blocks on the diagonal, and those blocks' inverses
+  PanelMatrix upper_;             // the transpose of lower_
+  std::vector<double> diagonal_;  // the blocks of L on the diagonal
 };
 
 /// Weighted mean log-loss plus l2 / 2 * |W|^2, W in the units of the features, bias free of
@@ -80,6 +107,9 @@ class SoftmaxObjective {
   SoftmaxObjective(const SoftmaxObjective&) = delete;
   SoftmaxObjective& operator=(const SoftmaxObjective&) = delete;
 
+  /// Takes other variables for the same objective; points and gradients of before mean nothing in
+  /// them.
+  void set_preconditioner(std::shared_ptr<const Preconditioner> preconditioner);
   /// Number of variables: n_classes * (n_features + 1).
   [[nodiscard]] std::size_t size() const noexcept;
   /// Value, and the gradient with respect to the preconditioned variables. Throws Error(cancelled)
@@ -113,6 +143,10 @@ struct PathPoint {
 
 struct PathResult {
   std::vector<PathPoint> points;
+  /// Where a fit to all rows starts best: the mean of the folds' solutions at the strength with the
+  /// least held-out loss, n_classes x n_features; empty where no strength was tried.
+  std::vector<float> weights;
+  std::vector<double> bias;  ///< n_classes
   /// n_rows x n_classes, empty unless asked for: the probabilities of each row by the model that
   /// was fitted without it, at the strength with the least held-out loss; NaN for rows never held
   /// out.

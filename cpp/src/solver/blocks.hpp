@@ -40,11 +40,11 @@ inline std::size_t worker_count(const ThreadPool* pool) {
 }
 
 /// Runs the body for each index below count: on the pool, or on the calling thread when there is no
-/// pool or one block. The body is body(index, worker, keep_going): keep_going() is cheap, false
-/// once another body or poll has thrown, and on the calling thread it polls.
+/// pool, one thread in it, or one block. The body is body(index, worker, keep_going): keep_going()
+/// is cheap, false once another body or poll has thrown, and on the calling thread it polls.
 template <class Body>
 void run_blocks(ThreadPool* pool, std::size_t count, const Poll& poll, const Body& body) {
-  if (pool == nullptr || count <= 1) {
+  if (worker_count(pool) == 1 || count <= 1) {
     TimedPoll timed(poll);
     for (std::size_t i = 0; i < count; ++i) {
       body(i, std::size_t{0}, [&timed] {

@@ -102,6 +102,22 @@ PathPoint summarise(const std::vector<Fold>& folds, double l2) {
   return point;
 }
 
+// A result with the mean of the folds' solutions and no points.
+PathResult mean_of(const std::vector<Fold>& folds) {
+  PathResult result;
+  std::vector<double> sum(folds.front().weights.size(), 0.0);
+  result.weights.resize(sum.size());
+  result.bias.assign(folds.front().bias.size(), 0.0);
+  const double share = 1.0 / static_cast<double>(folds.size());
+  for (const Fold& fold : folds) {
+    add_scaled(share, std::span<const float>(fold.weights), sum);
+    add_scaled(share, std::span<const double>(fold.bias), result.bias);
+  }
+  std::ranges::transform(sum, result.weights.begin(),
+                         [](double w) { return static_cast<float>(w); });
+  return result;
+}
+
 }  // namespace
 
 PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moments,
@@ -133,10 +149,24 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
   }
   double best = std::numeric_limits<double>::infinity();
   std::size_t worse = 0;
+  const std::size_t rows_per_evaluation = data.n_rows * (options.n_folds - 1);
+  const bool with_gram =
+      gram_pays(rows_per_evaluation, data.n_rows, data.features.cols, data.n_classes);
   for (const double l2 : path) {
     // One metric for all folds: it shapes the way to a solution, not the solution.
-    const auto preconditioner = std::make_shared<const Preconditioner>(
-        moments, softmax_curvature(data.n_classes), l2, pool, poll);
+    std::shared_ptr<const Preconditioner> preconditioner;
+    if (!with_gram) {
+      preconditioner = std::make_shared<const Preconditioner>(
+          data.features.cols, moments.variance, softmax_curvature(data.n_classes), l2);
+    } else if (result.points.empty()) {
+      preconditioner = std::make_shared<const Preconditioner>(
+          moments, softmax_curvature(data.n_classes), l2, pool, poll);
+    } else {
+      const PathResult now = mean_of(folds);
+      const CurvedMoments curved = curved_moments(data, moments, now.weights, now.bias, pool, poll);
+      preconditioner =
+          std::make_shared<const Preconditioner>(curved.moments, curved.curvature, l2, pool, poll);
+    }
     solver::run_blocks(pool, folds.size(), poll, [&](std::size_t f, std::size_t, const auto& go) {
       const Poll inner = [&go] {
         if (!go()) throw Error(ErrorCode::cancelled, "", "stopped");
@@ -148,6 +178,11 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
     const double loss = result.points.back().log_loss;
     if (loss < best && options.predict) gather(folds, data.n_classes, result.held_out);
     worse = loss > best ? worse + 1 : 0;
+    if (loss < best) {
+      PathResult now = mean_of(folds);
+      result.weights = std::move(now.weights);
+      result.bias = std::move(now.bias);
+    }
     best = std::min(best, loss);
     if (worse >= options.patience) break;
   }

@@ -209,6 +209,14 @@ LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
   return state;
 }
 
+void lbfgs_restart(LbfgsState& state, std::vector<double> x, const LbfgsOptions& options,
+                   const Objective& objective) {
+  LbfgsState next = lbfgs_start(std::move(x), options, objective);
+  next.iteration = state.iteration;
+  next.n_evaluations += state.n_evaluations;
+  state = std::move(next);
+}
+
 namespace {
 
 // Sets the predicted decrease along `d` and compares.

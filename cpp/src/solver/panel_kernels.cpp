@@ -20,7 +20,6 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using FloatTag = hn::ScalableTag<float>;
-using DoubleTag = hn::ScalableTag<double>;
 
 // Accumulators that leave registers free for one row of the right factor and a broadcast.
 #if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM
@@ -215,26 +214,32 @@ void accumulate_columns(const float* left, std::size_t left_width, std::size_t n
   }
 }
 
-void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                     bool lower_only, double* sum) {
-  const std::size_t lanes = vector_lanes();
-  for (std::size_t q = 0; q < b.n_panels(); ++q) {
-    const std::size_t width = b.width(q);
-    double* panel = sum + q * b.panel_width() * a.cols();
-    for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
-      const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
-      const float* right = b.panel(q) + i * width;
-      for (std::size_t g = lower_only ? q : 0; g < a.n_panels(); ++g) {
-        const float* left = a.panel(g) + i * a.width(g);
-        double* to = panel + g * a.panel_width() * width;
-        switch (width / lanes) {
-          case 1: accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, to); break;
-          case 2: accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, to); break;
-          default: accumulate_columns<3>(left, a.width(g), a.used(g), right, chunk, to);
-        }
+// Panel q of the right factor with the panels of the left one from first_left on.
+void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                      std::size_t first_left, std::size_t q, double* sum) {
+  const std::size_t width = b.width(q);
+  double* panel = sum + q * b.panel_width() * a.cols();
+  for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
+    const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
+    const float* right = b.panel(q) + i * width;
+    for (std::size_t g = first_left; g < a.n_panels(); ++g) {
+      const float* left = a.panel(g) + i * a.width(g);
+      double* to = panel + g * a.panel_width() * width;
+      switch (width / vector_lanes()) {
+        case 1: accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, to); break;
+        case 2: accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, to); break;
+        default: accumulate_columns<3>(left, a.width(g), a.used(g), right, chunk, to);
       }
     }
   }
+}
+
+void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, double* sum) {
+  for (std::size_t q = 0; q < b.n_panels(); ++q) accumulate_panel(a, b, n_rows, 0, q, sum);
+}
+
+void accumulate_gram_impl(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum) {
+  accumulate_panel(a, a, n_rows, q, q, sum);
 }
 
 void pack_rows_impl(const RowsView& source, std::size_t first, std::size_t count,
@@ -360,48 +365,6 @@ void softmax_rows_impl(PanelMatrix& scores, std::size_t n_rows) {
   }
 }
 
-template <std::size_t kRows, std::size_t kCols>
-HWY_INLINE void dot_tile_fixed(const double* HWY_RESTRICT a, const double* HWY_RESTRICT b,
-                               std::size_t stride, std::size_t n, double* HWY_RESTRICT out) {
-  const DoubleTag d;
-  const std::size_t lanes = hn::Lanes(d);
-  hn::Vec<DoubleTag> sum[kRows][kCols];
-  for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t c = 0; c < kCols; ++c) sum[r][c] = hn::Zero(d);
-  }
-  std::size_t p = 0;
-  for (; p + lanes <= n; p += lanes) {
-    hn::Vec<DoubleTag> right[kCols];
-    for (std::size_t c = 0; c < kCols; ++c) right[c] = hn::LoadU(d, b + c * stride + p);
-    for (std::size_t r = 0; r < kRows; ++r) {
-      const auto left = hn::LoadU(d, a + r * stride + p);
-      for (std::size_t c = 0; c < kCols; ++c) sum[r][c] = hn::MulAdd(left, right[c], sum[r][c]);
-    }
-  }
-  for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t c = 0; c < kCols; ++c) {
-      double total = hn::GetLane(hn::SumOfLanes(d, sum[r][c]));
-      for (std::size_t rest = p; rest < n; ++rest) {
-        total += a[r * stride + rest] * b[c * stride + rest];
-      }
-      out[r * 4 + c] = total;
-    }
-  }
-}
-
-void dot_tile_impl(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
-                   std::size_t stride, std::size_t n, double* out) {
-  if (n_a == 4 && n_b == 4) {
-    dot_tile_fixed<4, 4>(a, b, stride, n, out);
-    return;
-  }
-  for (std::size_t r = 0; r < n_a; ++r) {
-    for (std::size_t c = 0; c < n_b; ++c) {
-      dot_tile_fixed<1, 1>(a + r * stride, b + c * stride, stride, n, out + r * 4 + c);
-    }
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace eyespot::solver
 HWY_AFTER_NAMESPACE();
@@ -414,10 +377,10 @@ namespace eyespot::solver {
 HWY_EXPORT(vector_lanes);
 HWY_EXPORT(multiply_impl);
 HWY_EXPORT(accumulate_impl);
+HWY_EXPORT(accumulate_gram_impl);
 HWY_EXPORT(pack_rows_impl);
 HWY_EXPORT(softmax_residuals_impl);
 HWY_EXPORT(softmax_rows_impl);
-HWY_EXPORT(dot_tile_impl);
 
 RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                             const float* weights, float* column_sum) {
@@ -426,11 +389,6 @@ RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::
 
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows) {
   HWY_DYNAMIC_DISPATCH(softmax_rows_impl)(scores, n_rows);
-}
-
-void dot_tile(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
-              std::size_t stride, std::size_t n, double* out) {
-  HWY_DYNAMIC_DISPATCH(dot_tile_impl)(a, n_a, b, n_b, stride, n, out);
 }
 
 }  // namespace eyespot::solver
@@ -450,12 +408,12 @@ void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, con
 void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
                            double* sum) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, false, sum);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, sum);
 }
 
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, double* sum) {
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, true, sum);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_gram_impl)(a, n_rows, q, sum);
 }
 
 void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,

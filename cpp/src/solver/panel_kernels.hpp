@@ -26,9 +26,4 @@ void softmax_rows(PanelMatrix& scores, std::size_t n_rows);
 /// A score so low that its exponential is 0 beside any real one.
 inline constexpr float kPaddingScore = -1e30F;
 
-/// out[r * 4 + c] = dot(a + r * stride, b + c * stride) over n elements, for r < n_a <= 4 and
-/// c < n_b <= 4.
-void dot_tile(const double* a, std::size_t n_a, const double* b, std::size_t n_b,
-              std::size_t stride, std::size_t n, double* out);
-
 }  // namespace eyespot::solver

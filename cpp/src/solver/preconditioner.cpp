@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
@@ -14,9 +15,92 @@ namespace {
 
 // Rows of the Gram matrix per feature: more would not make a better preconditioner.
 constexpr std::size_t kGramRowsPerFeature = 16;
-// Partial sums, in bytes, that one Gram matrix may take.
-constexpr std::size_t kGramBytes = std::size_t{64} << 20;
+// Blocks of rows that are held at a time while their Gram matrix is formed.
+constexpr std::size_t kGramBlocks = 8;
 constexpr std::size_t kMaxGroups = 16;
+// Least mean curvature to assume, times the number of classes.
+constexpr double kLeastCurvature = 1e-3;
+// What a pivot must keep of its diagonal element: less would be rounding.
+constexpr double kLeastPivot = 1e-6;
+// Below this many features the workers would be woken more often than it is worth.
+constexpr std::size_t kMinParallelFactor = 640;
+
+// Gram matrix of evenly spaced rows about `mean`, divided by the sum of what the rows count.
+struct Gram {
+  std::vector<double> mean;  // lower triangle, row-major
+  double total = 0;
+};
+
+// count(rows, out) says what each row counts; `rows` are indices into the data.
+template <class Count>
+Gram gram_about(const LabelledRows& data, std::span<const float> mean, const Count& count,
+                ThreadPool* pool, const Poll& poll) {
+  const std::size_t d = data.features.cols;
+  const std::size_t n = data.n_rows;
+  const std::size_t step = std::max<std::size_t>(1, n / (kGramRowsPerFeature * d));
+  const std::size_t n_used = (n + step - 1) / step;
+  const PanelMatrix shape(1, d);
+  std::vector<double> sum(panel_sums(d, shape));
+  std::vector<PanelMatrix> chunk(kGramBlocks);
+  std::vector<std::uint32_t> rows;
+  std::vector<float> scale;
+  Gram gram;
+  for (std::size_t begin = 0; begin < n_used; begin += kGramBlocks * kAccumulateRows) {
+    const std::size_t n_rows = std::min(kGramBlocks * kAccumulateRows, n_used - begin);
+    rows.resize(n_rows);
+    scale.resize(n_rows);
+    for (std::size_t i = 0; i < n_rows; ++i) {
+      const std::size_t source = (begin + i) * step;
+      rows[i] = data.features.rows != nullptr ? data.features.rows[source]
+                                              : static_cast<std::uint32_t>(source);
+    }
+    count(std::span<const std::uint32_t>(rows), std::span(scale));
+    for (float& value : scale) {
+      gram.total += static_cast<double>(value);
+      value = std::sqrt(value);
+    }
+    RowsView used = data.features;
+    used.rows = rows.data();
+    const std::size_t n_blocks = (n_rows + kAccumulateRows - 1) / kAccumulateRows;
+    const auto height = [&](std::size_t block) {
+      return std::min(kAccumulateRows, n_rows - block * kAccumulateRows);
+    };
+    solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
+      PanelMatrix& x = chunk[block];
+      if (x.rows() == 0) x = PanelMatrix(height(block), d);  // the first chunk's are the tallest
+      const std::size_t first = block * kAccumulateRows;
+      pack_rows(used, first, height(block), mean.data(), scale.data() + first, x);
+    });
+    // A panel of the sum a task: each sum has one order whoever forms it.
+    solver::run_blocks(pool, shape.n_panels(), poll,
+                       [&](std::size_t q, std::size_t, const auto& go) {
+                         for (std::size_t block = 0; block < n_blocks && go(); ++block) {
+                           accumulate_gram(chunk[block], height(block), q, sum.data());
+                         }
+                       });
+  }
+  gram.mean.resize(checked_mul(d, d, "features"));
+  if (!(gram.total > 0)) return gram;
+  for (std::size_t i = 0; i < d; ++i) {
+    for (std::size_t q = 0; q * shape.panel_width() <= i; ++q) {
+      const std::size_t first = q * shape.panel_width();
+      const double* from = sum.data() + first * d + i * shape.width(q);
+      const std::size_t end = std::min(i + 1, first + shape.used(q));
+      for (std::size_t j = first; j < end; ++j) gram.mean[i * d + j] = from[j - first] / gram.total;
+    }
+  }
+  return gram;
+}
+
+double mean_variance(std::span<const double> gram, std::size_t d) {
+  double trace = 0;
+  for (std::size_t j = 0; j < d; ++j) trace += gram[j * d + j];
+  return trace / static_cast<double>(d);
+}
+
+double weight_of(const LabelledRows& data, std::uint32_t row) {
+  return data.weights != nullptr ? static_cast<double>(data.weights[row]) : 1.0;
+}
 
 }  // namespace
 
@@ -52,9 +136,8 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   const std::size_t n = data.n_rows;
   FeatureMoments moments;
   const auto weight = [&](std::size_t i) {
-    if (data.weights == nullptr) return 1.0;
-    return static_cast<double>(
-        data.weights[data.features.rows != nullptr ? data.features.rows[i] : i]);
+    return weight_of(data, data.features.rows != nullptr ? data.features.rows[i]
+                                                         : static_cast<std::uint32_t>(i));
   };
 
   // Mean: sums of fixed groups of rows, joined in order.
@@ -77,107 +160,191 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   moments.mean.resize(d);
   for (std::size_t j = 0; j < d; ++j) moments.mean[j] = static_cast<float>(sums[j] / sums[d]);
 
-  // Gram matrix of evenly spaced rows, scaled by the roots of their weights.
-  const std::size_t step = std::max<std::size_t>(1, n / (kGramRowsPerFeature * d));
-  const std::size_t n_used = (n + step - 1) / step;
-  std::vector<std::uint32_t> rows(n_used);
-  std::vector<float> scale(n_used);
-  double total = 0;
-  for (std::size_t i = 0; i < n_used; ++i) {
-    const std::size_t source = i * step;
-    rows[i] = data.features.rows != nullptr ? data.features.rows[source]
-                                            : static_cast<std::uint32_t>(source);
-    const double w = weight(source);
-    scale[i] = static_cast<float>(std::sqrt(w));
-    total += w;
-  }
-  RowsView used = data.features;
-  used.rows = rows.data();
-  const std::size_t n_blocks = (n_used + kAccumulateRows - 1) / kAccumulateRows;
-  const PanelMatrix shape(1, d);
-  const std::size_t gram_size = panel_sums(d, shape);
-  const std::size_t fitting = std::max<std::size_t>(2, kGramBytes / (gram_size * sizeof(double)));
-  const std::size_t n_parts = std::min({n_blocks, kMaxGroups, fitting});
-  std::vector<std::vector<double>> parts(n_parts);
-  std::vector<PanelMatrix> scratch(solver::worker_count(pool));
-  solver::run_blocks(
-      pool, n_parts, poll, [&](std::size_t part, std::size_t worker, const auto& go) {
-        PanelMatrix& x = scratch[worker];
-        if (x.rows() == 0) x = PanelMatrix(kAccumulateRows, d);
-        parts[part].assign(gram_size, 0.0);
-        const std::size_t end = n_blocks * (part + 1) / n_parts;
-        for (std::size_t block = n_blocks * part / n_parts; block < end; ++block) {
-          if (!go()) return;
-          const std::size_t first = block * kAccumulateRows;
-          const std::size_t count = std::min(kAccumulateRows, n_used - first);
-          pack_rows(used, first, count, moments.mean.data(), scale.data() + first, x);
-          accumulate_gram(x, count, parts[part].data());
+  Gram gram = gram_about(
+      data, moments.mean,
+      [&](std::span<const std::uint32_t> rows, std::span<float> out) {
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+          out[i] = static_cast<float>(weight_of(data, rows[i]));
         }
-      });
-  moments.gram.resize(checked_mul(d, d, "features"));
-  solver::run_blocks(d >= 256 ? pool : nullptr, d, poll,
-                     [&](std::size_t i, std::size_t, const auto&) {
-                       for (std::size_t q = 0; q * shape.panel_width() <= i; ++q) {
-                         const std::size_t first = q * shape.panel_width();
-                         const std::size_t offset = first * d + i * shape.width(q);
-                         const std::size_t end = std::min(i + 1, first + shape.used(q));
-                         for (std::size_t j = first; j < end; ++j) {
-                           double sum = 0;
-                           for (const auto& part : parts) sum += part[offset + j - first];
-                           moments.gram[i * d + j] = sum / total;
-                         }
-                       }
-                     });
-  double trace = 0;
-  for (std::size_t j = 0; j < d; ++j) trace += moments.gram[j * d + j];
-  moments.variance = trace / static_cast<double>(d);
+      },
+      pool, poll);
+  moments.gram = std::move(gram.mean);
+  moments.variance = mean_variance(moments.gram, d);
   return moments;
+}
+
+CurvedMoments curved_moments(const LabelledRows& data, const FeatureMoments& plain,
+                             std::span<const float> weights, std::span<const double> bias,
+                             ThreadPool* pool, const Poll& poll) {
+  const std::size_t k = data.n_classes;
+  std::vector<float> probabilities;
+  double total = 0;
+  Gram gram = gram_about(
+      data, plain.mean,
+      [&](std::span<const std::uint32_t> rows, std::span<float> out) {
+        RowsView view = data.features;
+        view.rows = rows.data();
+        probabilities.resize(rows.size() * k);
+        softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+          const std::span<const float> p(probabilities.data() + i * k, k);
+          const double curvature = (1.0 - dot(p, p)) / static_cast<double>(k);
+          const double weight = weight_of(data, rows[i]);
+          total += weight;
+          out[i] = static_cast<float>(weight * std::max(curvature, 0.0));
+        }
+      },
+      pool, poll);
+  CurvedMoments curved;
+  // Rows that are all told apart with certainty would leave nothing to go by.
+  curved.curvature =
+      std::max(total > 0 ? gram.total / total : 0.0, kLeastCurvature / static_cast<double>(k));
+  curved.moments.mean = plain.mean;
+  curved.moments.gram = std::move(gram.mean);
+  curved.moments.variance = mean_variance(curved.moments.gram, data.features.cols);
+  return curved;
+}
+
+bool gram_pays(std::size_t n_rows, std::size_t n_gram_rows, std::size_t n_features,
+               std::size_t n_classes) {
+  // Multiply-adds a feature: two Gram matrices with their factors, and the changes of variables,
+  // against evaluations saved, which run at half the speed of the former.
+  const auto n = static_cast<double>(n_rows);
+  const auto d = static_cast<double>(n_features);
+  const auto k = static_cast<double>(n_classes);
+  const double used = std::min(static_cast<double>(n_gram_rows), kGramRowsPerFeature * d);
+  return 600 * n * k > 2 * used * d + 0.67 * d * d + 120 * k * d;
 }
 
 Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, double l2,
                                ThreadPool* pool, const Poll& poll)
     : n_features_(moments.mean.size()), curvature_(curvature) {
-  const std::size_t d = n_features_;
   // The Gram matrix is known to float32: a smaller shift than this would only follow its rounding.
   double shift = std::max(l2, 1e-7 * curvature * moments.variance);
   if (!(shift > 0)) shift = 1;  // constant features: any metric will do
-  do {
-    factor_.assign(moments.gram.begin(), moments.gram.end());
-    for (double& value : factor_) value *= curvature;
-    for (std::size_t j = 0; j < d; ++j) factor_[j * d + j] += shift;
-    shift *= 100;
-  } while (!cholesky(factor_, d, pool, poll));
-
-  lower_ = PanelMatrix(d, d);
-  upper_ = PanelMatrix(d, d);
-  const std::size_t width = lower_.panel_width();
-  const auto put = [width](PanelMatrix& m, std::size_t i, std::size_t j, double value) {
-    const std::size_t q = j / width;
-    m.panel(q)[i * m.width(q) + j - q * width] = static_cast<float>(value);
-  };
-  std::vector<double> inverse(width * width);
-  for (std::size_t q = 0; q < lower_.n_panels(); ++q) {
-    const std::size_t first = q * width;
-    const std::size_t used = lower_.used(q);
-    // Inverse of the diagonal block, column by column.
-    for (std::size_t j = 0; j < used; ++j) {
-      for (std::size_t i = j; i < used; ++i) {
-        double sum = i == j ? 1.0 : 0.0;
-        for (std::size_t p = j; p < i; ++p) {
-          sum -= factor_[(first + i) * d + first + p] * inverse[p * width + j];
-        }
-        inverse[i * width + j] = sum / factor_[(first + i) * d + first + i];
-        put(lower_, first + i, first + j, inverse[i * width + j]);
-        put(upper_, first + j, first + i, inverse[i * width + j]);
-      }
-    }
-    for (std::size_t i = first + used; i < d; ++i) {
-      for (std::size_t j = first; j < first + used; ++j) {
-        put(lower_, i, j, -factor_[i * d + j]);
-        put(upper_, j, i, -factor_[i * d + j]);
-      }
+  lower_ = PanelMatrix(n_features_, n_features_);
+  upper_ = PanelMatrix(n_features_, n_features_);
+  diagonal_.resize(lower_.n_panels() * lower_.panel_width() * lower_.panel_width());
+  ThreadPool* const workers = n_features_ >= kMinParallelFactor ? pool : nullptr;
+  while (!factorise(moments.gram, shift, workers, poll)) {
+    shift *= 10;
+    if (!std::isfinite(shift)) {
+      throw Error(ErrorCode::non_finite, "embeddings",
+                  "so large that their squares overflow float32; divide them by their maximum");
     }
   }
+}
+
+Preconditioner::Preconditioner(std::size_t n_features, double variance, double curvature, double l2)
+    : n_features_(n_features), curvature_(curvature), scale_(std::sqrt(curvature * variance + l2)) {
+  if (!(scale_ > 0)) scale_ = 1;
+}
+
+// Left-looking, a panel of columns at a time. lower_ begins as -A; a finished panel holds -L, whose
+// transpose in upper_ is the right factor of all updates to come.
+bool Preconditioner::factorise(std::span<const double> gram, double shift, ThreadPool* pool,
+                               const Poll& poll) {
+  const std::size_t d = n_features_;
+  const std::size_t width = lower_.panel_width();
+  const std::size_t n = lower_.n_panels();
+  for (std::size_t q = 0; q < n; ++q) {
+    const std::size_t first = q * width;
+    float* panel = lower_.panel(q);
+    for (std::size_t i = first; i < d; ++i) {
+      const double* from = gram.data() + i * d;
+      float* to = panel + i * lower_.width(q);
+      const std::size_t end = std::min(i + 1, first + lower_.used(q));
+      for (std::size_t j = first; j < end; ++j) {
+        to[j - first] = static_cast<float>(-curvature_ * from[j]);
+      }
+      if (i < end) to[i - first] = static_cast<float>(-curvature_ * from[i] - shift);
+    }
+  }
+  PanelMatrix remainder(d, width);
+  PanelMatrix solved(d, width);
+  for (std::size_t q = 0; q < n; ++q) {
+    const std::size_t first = q * width;
+    const std::size_t used = lower_.used(q);
+    const auto update = [&](std::size_t begin, std::size_t end) {
+      if (q == 0) return;
+      multiply(lower_, upper_, MultiplyInit::existing, nullptr,
+               {.row_begin = begin,
+                .row_end = end,
+                .panel_begin = q,
+                .panel_end = q + 1,
+                .inner_begin = 0,
+                .inner_end = q},
+               lower_);
+    };
+    update(first, first + used);
+    if (!factorise_diagonal(gram, shift, q)) return false;
+    PanelMatrix inverse(used, used);  // transposed
+    std::copy_n(upper_.panel(q) + first * upper_.width(q), used * upper_.width(q),
+                inverse.panel(0));
+    solver::run_blocks(pool, n - q - 1, poll, [&](std::size_t task, std::size_t, const auto&) {
+      const std::size_t g = q + 1 + task;
+      const std::size_t begin = g * width;
+      const std::size_t end = begin + lower_.used(g);
+      update(begin, end);
+      // The panel is a whole one, since another follows it.
+      std::copy(lower_.panel(q) + begin * width, lower_.panel(q) + end * width,
+                remainder.panel(0) + begin * width);
+      multiply(remainder, inverse, MultiplyInit::zero, nullptr,
+               {.row_begin = begin,
+                .row_end = end,
+                .panel_begin = 0,
+                .panel_end = 1,
+                .inner_begin = 0,
+                .inner_end = 1},
+               solved);
+      const float* from = solved.panel(0);
+      std::copy(from + begin * width, from + end * width, lower_.panel(q) + begin * width);
+      float* to = upper_.panel(g) + first * upper_.width(g);
+      for (std::size_t i = begin; i < end; ++i) {
+        for (std::size_t j = 0; j < used; ++j) {
+          to[j * upper_.width(g) + i - begin] = from[i * width + j];
+        }
+      }
+    });
+  }
+  return true;
+}
+
+// Factor and inverse of the block of panel q on the diagonal, in float64: the inverse goes to
+// lower_, transposed to upper_, the factor to diagonal_. False when a pivot is lost in rounding.
+bool Preconditioner::factorise_diagonal(std::span<const double> gram, double shift, std::size_t q) {
+  const std::size_t d = n_features_;
+  const std::size_t width = lower_.panel_width();
+  const std::size_t first = q * width;
+  const std::size_t used = lower_.used(q);
+  const std::size_t stride = lower_.width(q);
+  float* lower = lower_.panel(q) + first * stride;
+  float* upper = upper_.panel(q) + first * stride;
+  double* factor = diagonal_.data() + q * width * width;
+  for (std::size_t i = 0; i < used; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      double sum = -static_cast<double>(lower[i * stride + j]);
+      for (std::size_t p = 0; p < j; ++p) sum -= factor[i * width + p] * factor[j * width + p];
+      if (j < i) {
+        factor[i * width + j] = sum / factor[j * width + j];
+        continue;
+      }
+      const double whole = curvature_ * gram[(first + i) * d + first + i] + shift;
+      if (!(sum > kLeastPivot * whole)) return false;
+      factor[i * width + i] = std::sqrt(sum);
+    }
+  }
+  std::vector<double> inverse(used * used);
+  for (std::size_t j = 0; j < used; ++j) {
+    for (std::size_t i = 0; i < used; ++i) {
+      double sum = i == j ? 1.0 : 0.0;
+      for (std::size_t p = j; p < i; ++p) sum -= factor[i * width + p] * inverse[p * used + j];
+      inverse[i * used + j] = i < j ? 0.0 : sum / factor[i * width + i];
+      lower[i * stride + j] = static_cast<float>(inverse[i * used + j]);
+      upper[j * stride + i] = static_cast<float>(inverse[i * used + j]);
+    }
+  }
+  return true;
 }
 
 namespace {
@@ -211,23 +378,53 @@ void substitute(PanelMatrix& rows, const PanelMatrix& m, bool backward, ThreadPo
   });
 }
 
+void divide(PanelMatrix& rows, double scale) {
+  const auto factor = static_cast<float>(1 / scale);
+  for (std::size_t q = 0; q < rows.n_panels(); ++q) {
+    const std::span<float> panel(rows.panel(q), rows.rows() * rows.width(q));
+    for (float& value : panel) value *= factor;
+  }
+}
+
 }  // namespace
 
 void Preconditioner::to_weights(PanelMatrix& rows, ThreadPool* pool) const {
-  substitute(rows, lower_, true, pool);
+  if (scale_ > 0) {
+    divide(rows, scale_);
+  } else {
+    substitute(rows, lower_, true, pool);
+  }
 }
 
 void Preconditioner::to_gradient(PanelMatrix& rows, ThreadPool* pool) const {
-  substitute(rows, upper_, false, pool);
+  if (scale_ > 0) {
+    divide(rows, scale_);
+  } else {
+    substitute(rows, upper_, false, pool);
+  }
 }
 
 void Preconditioner::from_weights(std::span<const float> weights, std::span<double> v) const {
   const std::size_t d = n_features_;
-  std::fill(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(d), 0.0);
-  for (std::size_t p = 0; p < d; ++p) {
-    const auto w = static_cast<double>(weights[p]);
-    const double* row = factor_.data() + p * d;
-    for (std::size_t j = 0; j <= p; ++j) v[j] += w * row[j];
+  if (scale_ > 0) {
+    for (std::size_t j = 0; j < d; ++j) v[j] = scale_ * static_cast<double>(weights[j]);
+    return;
+  }
+  const std::size_t width = lower_.panel_width();
+  for (std::size_t q = 0; q < lower_.n_panels(); ++q) {
+    const std::size_t first = q * width;
+    const std::size_t used = lower_.used(q);
+    const auto out = v.subspan(first, used);
+    std::ranges::fill(out, 0.0);
+    const double* factor = diagonal_.data() + q * width * width;
+    for (std::size_t p = 0; p < used; ++p) {
+      const auto w = static_cast<double>(weights[first + p]);
+      for (std::size_t j = 0; j <= p; ++j) out[j] += w * factor[p * width + j];
+    }
+    for (std::size_t i = first + used; i < d; ++i) {
+      const float* row = lower_.panel(q) + i * lower_.width(q);
+      add_scaled(-static_cast<double>(weights[i]), std::span<const float>(row, used), out);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "eyespot/softmax_regression.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -20,6 +21,10 @@ constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
 constexpr std::size_t kMinBlockRows = 96;
 // Partial gradients: enough for the threads of a big machine, few enough to join quickly.
 constexpr std::size_t kMaxGroups = 16;
+// Multiply-adds that make a group worth its join, and its thread.
+constexpr std::size_t kGroupWork = std::size_t{1} << 20;
+// Centred rows up to this many bytes are packed once and kept, not packed at every evaluation.
+constexpr std::size_t kKeptBytes = std::size_t{32} << 20;
 constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
 // Sums over fewer elements than this are not worth waking the workers for.
 constexpr std::size_t kMinParallelSum = std::size_t{1} << 18;
@@ -27,7 +32,14 @@ constexpr std::size_t kMinParallelSum = std::size_t{1} << 18;
 std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::size_t n_classes) {
   const std::size_t fitting = kBlockBytes / (sizeof(float) * (n_features + n_classes));
   // Small data are cut small enough for every group to have a block.
-  const std::size_t sharing = std::max(kMinBlockRows, (n_rows / kMaxGroups + 7) / 8 * 8);
+  const std::size_t work = 2 * n_rows * n_features * n_classes;
+  const std::size_t n_groups =
+      std::clamp<std::size_t>(std::bit_floor(work / kGroupWork), 1, kMaxGroups);
+  const std::size_t share = (n_rows + n_groups - 1) / n_groups;
+  const std::size_t n_blocks =
+      std::max<std::size_t>(1, (share + kAccumulateRows - 1) / kAccumulateRows);
+  const std::size_t even = (share + n_blocks - 1) / n_blocks;
+  const std::size_t sharing = std::max(kMinBlockRows, (even + 7) / 8 * 8);
   return std::clamp<std::size_t>(std::min(fitting / 8 * 8, sharing), 8, kAccumulateRows);
 }
 
@@ -97,9 +109,10 @@ struct SoftmaxObjective::Impl {
   std::size_t n_groups = 0;
   std::vector<Partial> partials;
   std::vector<Scratch> scratch;
-  PanelMatrix class_rows;      // n_classes x n_features, in panels
-  PanelMatrix right;           // the weights as the right factor, n_features x n_classes
-  std::vector<float> current;  // the weights, row-major
+  std::vector<PanelMatrix> kept;  // the packed blocks, or empty
+  PanelMatrix class_rows;         // n_classes x n_features, in panels
+  PanelMatrix right;              // the weights as the right factor, n_features x n_classes
+  std::vector<float> current;     // the weights, row-major
   std::vector<double> gradient;
   std::size_t n_correct = 0;
 
@@ -154,9 +167,8 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
   m.n_classes = data.n_classes;
   m.read_targets(data);
   m.mean = moments.mean;
-  m.preconditioner = std::move(preconditioner);
+  set_preconditioner(std::move(preconditioner));
   m.l2 = l2;
-  m.bias_scale = 1 / std::sqrt(m.preconditioner->curvature());
   m.feature_scale = moments.variance > 0 ? std::sqrt(moments.variance) : 1;
   m.pool = pool;
 
@@ -165,6 +177,7 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
   m.n_blocks = (m.n_rows + m.rows_per_block - 1) / m.rows_per_block;
   const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
   m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
+  if (m.n_rows * m.n_features <= kKeptBytes / sizeof(float)) m.kept.resize(m.n_blocks);
   m.class_rows = PanelMatrix(m.n_classes, m.n_features);
   m.right = PanelMatrix(m.n_features, m.n_classes);
   m.current.resize(n_weights);
@@ -178,6 +191,11 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
 }
 
 SoftmaxObjective::~SoftmaxObjective() = default;
+
+void SoftmaxObjective::set_preconditioner(std::shared_ptr<const Preconditioner> preconditioner) {
+  impl_->preconditioner = std::move(preconditioner);
+  impl_->bias_scale = 1 / std::sqrt(impl_->preconditioner->curvature());
+}
 
 std::size_t SoftmaxObjective::size() const noexcept {
   return impl_->n_classes * (impl_->n_features + 1);
@@ -214,8 +232,8 @@ void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
   std::ranges::fill(partial.column, 0.0);
   partial.loss = 0;
   partial.n_correct = 0;
-  if (own.rows.rows() == 0) {
-    own.rows = PanelMatrix(rows_per_block, n_features);
+  if (own.scores.rows() == 0) {
+    if (kept.empty()) own.rows = PanelMatrix(rows_per_block, n_features);
     own.scores = PanelMatrix(rows_per_block, n_classes);
     own.column.resize(partial.column.size());
   }
@@ -224,14 +242,19 @@ void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
     if (!go()) return;
     const std::size_t first = block * rows_per_block;
     const std::size_t count = std::min(rows_per_block, n_rows - first);
-    pack_rows(features, first, count, mean.data(), nullptr, own.rows);
-    multiply(own.rows, right, MultiplyInit::row, bias.data(),
+    PanelMatrix& rows = kept.empty() ? own.rows : kept[block];
+    const bool packed = !kept.empty() && rows.rows() > 0;
+    if (!packed) {
+      if (rows.rows() == 0) rows = PanelMatrix(count, n_features);
+      pack_rows(features, first, count, mean.data(), nullptr, rows);
+    }
+    multiply(rows, right, MultiplyInit::row, bias.data(),
              {.row_begin = 0,
               .row_end = count,
               .panel_begin = 0,
               .panel_end = right.n_panels(),
               .inner_begin = 0,
-              .inner_end = own.rows.n_panels()},
+              .inner_end = rows.n_panels()},
              own.scores);
     std::ranges::fill(own.column, 0.0F);
     const solver::RowLosses losses = solver::softmax_residuals(
@@ -242,7 +265,7 @@ void SoftmaxObjective::Impl::run_group(std::size_t group, Scratch& own,
     for (std::size_t c = 0; c < own.column.size(); ++c) {
       partial.column[c] += static_cast<double>(own.column[c]);
     }
-    accumulate_transposed(own.scores, own.rows, count, partial.gradient.data());
+    accumulate_transposed(own.scores, rows, count, partial.gradient.data());
   }
 }
 

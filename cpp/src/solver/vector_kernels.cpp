@@ -1,0 +1,127 @@
+#include <cstddef>
+#include <span>
+
+#include "eyespot/linalg.hpp"
+#include "eyespot/runtime.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE \
+  "solver/vector_kernels.cpp"  // NOLINT(bugprone-suspicious-include): as Highway asks
+#include <hwy/foreach_target.h>
+// After foreach_target, which includes this file once per target.
+#include <hwy/highway.h>
+
+// NOLINTBEGIN(misc-use-internal-linkage,modernize-concat-nested-namespaces): each target's
+// namespace is reopened by Highway's macros, and its functions are reached from outside it.
+HWY_BEFORE_NAMESPACE();
+namespace eyespot::solver {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DoubleTag = hn::ScalableTag<double>;
+using HalfFloatTag = hn::Rebind<float, DoubleTag>;
+
+HWY_INLINE hn::Vec<DoubleTag> load(DoubleTag d, const double* from) {
+  return hn::LoadU(d, from);
+}
+
+HWY_INLINE hn::Vec<DoubleTag> load(DoubleTag d, const float* from) {
+  return hn::PromoteTo(d, hn::LoadU(HalfFloatTag(), from));
+}
+
+template <class A, class B>
+double dot_of(const A* a, const B* b, std::size_t n) {
+  const DoubleTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  auto s0 = hn::Zero(d);
+  auto s1 = hn::Zero(d);
+  auto s2 = hn::Zero(d);
+  auto s3 = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes) {
+    s0 = hn::MulAdd(load(d, a + i), load(d, b + i), s0);
+    s1 = hn::MulAdd(load(d, a + i + lanes), load(d, b + i + lanes), s1);
+    s2 = hn::MulAdd(load(d, a + i + 2 * lanes), load(d, b + i + 2 * lanes), s2);
+    s3 = hn::MulAdd(load(d, a + i + 3 * lanes), load(d, b + i + 3 * lanes), s3);
+  }
+  double rest = 0;
+  for (; i < n; ++i) rest += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  const auto sum = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
+  return hn::GetLane(hn::SumOfLanes(d, sum)) + rest;
+}
+
+template <class X>
+void add_scaled_of(double factor, const X* x, double* HWY_RESTRICT y, std::size_t n) {
+  const DoubleTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto factors = hn::Set(d, factor);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(hn::MulAdd(factors, load(d, x + i), hn::LoadU(d, y + i)), d, y + i);
+  }
+  for (; i < n; ++i) y[i] += factor * static_cast<double>(x[i]);
+}
+
+double dot_doubles(const double* a, const double* b, std::size_t n) {
+  return dot_of(a, b, n);
+}
+double dot_mixed(const float* a, const double* b, std::size_t n) {
+  return dot_of(a, b, n);
+}
+double dot_floats(const float* a, const float* b, std::size_t n) {
+  return dot_of(a, b, n);
+}
+void add_doubles(double factor, const double* x, double* y, std::size_t n) {
+  add_scaled_of(factor, x, y, n);
+}
+void add_floats(double factor, const float* x, double* y, std::size_t n) {
+  add_scaled_of(factor, x, y, n);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace eyespot::solver
+HWY_AFTER_NAMESPACE();
+// NOLINTEND(misc-use-internal-linkage,modernize-concat-nested-namespaces)
+
+#if HWY_ONCE
+// NOLINTBEGIN(misc-const-correctness): the check does not see through the table of pointers
+namespace eyespot::solver {
+
+HWY_EXPORT(dot_doubles);
+HWY_EXPORT(dot_mixed);
+HWY_EXPORT(dot_floats);
+HWY_EXPORT(add_doubles);
+HWY_EXPORT(add_floats);
+
+}  // namespace eyespot::solver
+
+namespace eyespot {
+
+double dot(std::span<const double> a, std::span<const double> b) {
+  static_cast<void>(simd_target());  // applies EYESPOT_SIMD before the first dispatch
+  return HWY_DYNAMIC_DISPATCH(solver::dot_doubles)(a.data(), b.data(), a.size());
+}
+
+double dot(std::span<const float> a, std::span<const double> b) {
+  static_cast<void>(simd_target());
+  return HWY_DYNAMIC_DISPATCH(solver::dot_mixed)(a.data(), b.data(), a.size());
+}
+
+double dot(std::span<const float> a, std::span<const float> b) {
+  static_cast<void>(simd_target());
+  return HWY_DYNAMIC_DISPATCH(solver::dot_floats)(a.data(), b.data(), a.size());
+}
+
+void add_scaled(double factor, std::span<const double> x, std::span<double> y) {
+  static_cast<void>(simd_target());
+  HWY_DYNAMIC_DISPATCH(solver::add_doubles)(factor, x.data(), y.data(), x.size());
+}
+
+void add_scaled(double factor, std::span<const float> x, std::span<double> y) {
+  static_cast<void>(simd_target());
+  HWY_DYNAMIC_DISPATCH(solver::add_floats)(factor, x.data(), y.data(), x.size());
+}
+
+}  // namespace eyespot
+// NOLINTEND(misc-const-correctness)
+#endif  // HWY_ONCE
