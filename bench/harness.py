@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -41,6 +41,7 @@ class Case:
     unit: str = "images"
     peers: tuple[str, ...] | None = None  # None: all of the suite's
     environment: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None  # makes what the options name, before any peer starts
 
 
 class Suite(Protocol):
@@ -54,7 +55,7 @@ class Suite(Protocol):
     peers: tuple[str, ...]
     fresh_process: bool
 
-    def cases(self) -> Sequence[Case]: ...
+    def cases(self) -> Iterable[Case]: ...
 
     def compare(self, case: Case, outputs: Outputs) -> dict[str, Any]: ...
 
@@ -139,6 +140,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the measurements of one case at one thread count."""
     peers = [p for p in peers if case.peers is None or p in case.peers]
+    if case.prepare is not None:
+        case.prepare()
 
     def start(peer: str) -> Child:
         return Child(suite_name, peer, case, threads, pin)
@@ -207,7 +210,10 @@ def summary(runs: Sequence[Mapping[str, Any]], units: int) -> dict[str, Any]:
 
 
 def ratios(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Return peer's time / our time, paired by round: above 1, eyespot is faster."""
+    """Return peer's time / our time, paired by round: above 1, eyespot is faster.
+
+    A lower bound where the peer was stopped, which its facts tell.
+    """
     if OURS not in runs:
         return {}
     mine = np.array([run["seconds"] for run in runs[OURS]])
@@ -230,6 +236,8 @@ def table(result: Mapping[str, Any]) -> str:
     for peer, facts in result["peers"].items():
         ratio = result["ratios"].get(peer)
         words = f"{ratio['median']:.2f} ({ratio['q1']:.2f}-{ratio['q3']:.2f})" if ratio else ""
+        if facts["median_facts"].get("stopped"):
+            words = f"more than {ratio['median']:.2f}" if ratio else "stopped"
         lines.append(
             f"  {peer:<22}{facts['units_per_second']:>12.1f}{facts['median_seconds']:>10.3f}"
             f"{facts['median_cpu_seconds']:>9.3f}{facts['peak_rss_mib']:>8.0f}  {words}"

@@ -46,6 +46,8 @@ def section(record: dict[str, Any]) -> str:
     ]
     if record["results"] and "accuracy" in record["results"][0]:
         return "\n".join([*lines, *accuracy_rows(record["results"])])
+    if record["results"] and "fits" in record["results"][0]:
+        return "\n".join([*lines, *penalty_rows(record["results"])])
     lines += [
         "| workload | threads | | rate | s | CPU s | peak MiB | time / eyespot's (quartiles) |",
         "|---|---|---|---|---|---|---|---|",
@@ -58,6 +60,8 @@ def section(record: dict[str, Any]) -> str:
             words = (
                 f"{ratio['median']:.2f} ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if ratio else ""
             )
+            if ratio and figures["median_facts"].get("stopped"):
+                words = f"more than {ratio['median']:.2f}"
             rate = f"{figures['units_per_second']:,.0f} {result['unit']}/s"
             lines.append(
                 f"| {first} | {threads} | {peer.replace('_', ' ')} | {rate} "
@@ -78,6 +82,28 @@ def accuracy_rows(results: list[dict[str, Any]]) -> list[str]:
         cells = {r["set"]: r for r in results if r["backbone"] == backbone}
         words = [f"{100 * cells[name]['accuracy']:.1f} %" if name in cells else "" for name in sets]
         lines.append(f"| {backbone} | " + " | ".join(words) + " |")
+    return lines
+
+
+def penalty_rows(results: list[dict[str, Any]]) -> list[str]:
+    """Test log-loss and accuracy of each way to fit; the best of the fixed strengths."""
+    lines = [
+        "| network, set | auto, 25 iterations | auto, solved | best fixed, solved | loss ratio |",
+        "|---|---|---|---|---|",
+    ]
+
+    def words(fit: dict[str, Any]) -> str:
+        return f"{fit['log_loss']:.4f}, {100 * fit['accuracy']:.1f} %"
+
+    for result in results:
+        fixed = {name: fit for name, fit in result["fits"].items() if name.startswith("l2=")}
+        best = min(fixed, key=lambda name: fixed[name]["log_loss"])
+        lines.append(
+            f"| {result['network']}, {result['set']} "
+            f"| {words(result['fits']['auto, 25 iterations'])} "
+            f"| {words(result['fits']['auto, solved'])} "
+            f"| {words(fixed[best])} ({best}) | {result['loss_over_best']:.3f} |"
+        )
     return lines
 
 

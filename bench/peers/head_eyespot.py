@@ -6,7 +6,7 @@ REQUIREMENTS = None
 
 
 class Peer(HeadPeer):
-    tolerances = (3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+    tolerances = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
 
     def set_up(self):
         from eyespot._core import ThreadPool

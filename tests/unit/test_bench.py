@@ -20,7 +20,7 @@ class Peer:
         self.variables = dict(os.environ)
     def run(self):
         time.sleep(self.seconds)
-        return {{"phase_s": self.seconds}}
+        return {{"phase_s": self.seconds, **{facts}}}
     def outputs(self):
         import numpy as np
         blas = "OPENBLAS_CORETYPE" in self.variables
@@ -41,10 +41,12 @@ class Sleepers:
 
 @pytest.fixture
 def peers(tmp_path, monkeypatch):
-    (tmp_path / "nap_eyespot.py").write_text(PEER.format(factor=1, value=7))
-    (tmp_path / "nap_slow.py").write_text(PEER.format(factor=3, value=7))
-    (tmp_path / "nap_wrong.py").write_text(PEER.format(factor=1, value=8))
-    (tmp_path / "nap_broken.py").write_text(PEER.format(factor="'x'", value=8))
+    (tmp_path / "nap_eyespot.py").write_text(PEER.format(factor=1, value=7, facts={}))
+    (tmp_path / "nap_slow.py").write_text(PEER.format(factor=3, value=7, facts={}))
+    (tmp_path / "nap_wrong.py").write_text(PEER.format(factor=1, value=8, facts={}))
+    (tmp_path / "nap_broken.py").write_text(PEER.format(factor="'x'", value=8, facts={}))
+    stopped = {"measured_s": 50.0, "stopped": 1}
+    (tmp_path / "nap_stopped.py").write_text(PEER.format(factor=1, value=7, facts=stopped))
     monkeypatch.setattr(harness, "PEERS", tmp_path)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
 
@@ -79,6 +81,24 @@ def test_a_new_process_a_run_gives_the_same_figures(monkeypatch):
 def test_nothing_is_timed_when_the_outputs_differ():
     with pytest.raises(AssertionError, match="disagree"):
         measure(["eyespot", "wrong"])
+
+
+@pytest.mark.usefixtures("peers")
+def test_the_time_of_a_peer_that_was_stopped_is_a_lower_bound():
+    result = measure(["eyespot", "stopped"])
+    assert result["peers"]["stopped"]["median_seconds"] == 50
+    assert "more than" in harness.table(result)
+
+
+@pytest.mark.usefixtures("peers")
+def test_a_case_is_prepared_once_before_any_peer_starts(monkeypatch):
+    calls = []
+    case = harness.Case(
+        name="made", options={"seconds": 0.01}, units=1, prepare=lambda: calls.append(1)
+    )
+    monkeypatch.setattr(f"{__name__}.CASE", case)
+    measure(["eyespot", "slow"], repeat=1)
+    assert calls == [1]
 
 
 @pytest.mark.usefixtures("peers")
@@ -127,3 +147,20 @@ def test_the_report_writes_the_newest_run_of_a_suite_between_its_marks(tmp_path,
     assert "2026-01-02" in text
     assert "2026-01-01" not in text
     assert "| slow |" in text
+
+
+def test_the_report_of_penalties_names_the_best_fixed_strength():
+    def fit(log_loss):
+        return {"log_loss": log_loss, "accuracy": 0.9}
+
+    fits = {"auto, 25 iterations": fit(0.32), "auto, solved": fit(0.31)}
+    fits |= {"l2=0.1": fit(0.4), "l2=0.01": fit(0.3)}
+    record = {
+        "suite": "penalty",
+        "date": "2026-01-01T00:00:00+00:00",
+        "repeat": 1,
+        "environment": environment.describe(),
+        "results": [{"network": "net", "set": "photos", "fits": fits, "loss_over_best": 1.033}],
+    }
+    text = report.section(record)
+    assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 |" in text
