@@ -53,10 +53,10 @@ def main() -> int:
     for name in environment.UNSET:
         if name in os.environ:
             print(f"note: {name} is set here; measured processes run without it")
-    if facts["load_1_min"] > environment.MAX_LOAD and not local:
+    if facts["busy_cpus"] > environment.MAX_BUSY and not local:
         print(
-            f"warning: the load is {facts['load_1_min']} before the start (more than "
-            f"{environment.MAX_LOAD}): not for publishing, so the result goes to results/local"
+            f"warning: other work keeps {facts['busy_cpus']} processors busy (more than "
+            f"{environment.MAX_BUSY}): not for publishing, so the result goes to results/local"
         )
         local = True
     suite = importlib.import_module(f"bench.suites.{chosen.suite}").Suite(chosen.data)

@@ -33,7 +33,7 @@ def section(record: dict[str, Any]) -> str:
         f"{facts['cpus']} CPUs",
         facts["system"],
         f"SIMD {facts['simd_target']}",
-        f"load {facts['load_1_min']} before the start",
+        busy_words(facts),
         record["date"][:10],
         f"commit {facts['commit']}{changed}",
         f"{record['repeat']} rounds",
@@ -70,6 +70,12 @@ def section(record: dict[str, Any]) -> str:
             )
             first = threads = ""
     return "\n".join(lines)
+
+
+def busy_words(facts: dict[str, Any]) -> str:
+    if "busy_cpus" in facts:
+        return f"{facts['busy_cpus']} processors busy before the start"
+    return f"load {facts['load_1_min']} before the start"
 
 
 def accuracy_rows(results: list[dict[str, Any]]) -> list[str]:

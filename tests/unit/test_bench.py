@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bench import environment, harness, report
@@ -119,7 +118,7 @@ def test_the_description_of_the_machine_names_what_matters_and_no_path():
     assert facts["cpus"] >= 1
     assert facts["memory_gib"] > 0
     assert str(Path(__file__).parents[2]) + os.sep not in json.dumps(facts)
-    assert np.isfinite(facts["load_1_min"])
+    assert 0 <= facts["busy_cpus"] < 4096
 
 
 @pytest.mark.usefixtures("peers")
