@@ -80,7 +80,7 @@ class Plan:
     seed : int
     """
 
-    shape: str = "v0-joined"
+    shape: str = "v1"
     start: str = ""
     images: int = 1_000_000
     batch: int = 64
@@ -102,7 +102,7 @@ class Plan:
 
 PRESETS: Final[dict[str, Plan]] = {
     "gpu": Plan(
-        shape="v1",
+        shape="v2",
         images=12_000_000,
         batch=1024,
         sides=(96, 112, 128),

@@ -62,7 +62,7 @@ class FeatureExtractor:
     --------
     >>> extractor = FeatureExtractor.default()
     >>> extractor.n_features
-    384
+    672
     >>> extractor.preprocessing.width
     144
     """

@@ -343,11 +343,12 @@ def test_an_unknown_name_lists_the_known_ones():
         backbones.entry("alexnet")
 
 
-def test_the_embedded_backbone_has_its_card_beside_it():
-    name, path = backbones.embedded()
-    assert name == "eyespot-v0"
-    assert path.is_file()
-    assert path.with_suffix(".md").is_file()
-    assert backbones.embedded(0) == (name, path)
-    with pytest.raises(InvalidOption, match=r"no revision 7 .*known: 0"):
+def test_each_embedded_backbone_has_its_card_beside_it():
+    for revision, name in ((0, "eyespot-v0"), (1, "eyespot-v1")):
+        found, path = backbones.embedded(revision)
+        assert found == name
+        assert path.is_file()
+        assert f"(revision {revision})" in path.with_suffix(".md").read_text("utf-8")
+    assert backbones.embedded() == backbones.embedded(1)
+    with pytest.raises(InvalidOption, match=r"no revision 7 .*known: 0, 1"):
         backbones.embedded(7)

@@ -301,23 +301,41 @@ def test_damaged_metadata_are_refused_unless_overridden(tmp_path):
 
 def test_the_embedded_default_needs_nothing():
     extractor = FeatureExtractor.default()
-    assert (extractor.name, extractor.n_features) == ("eyespot-v0", 384)
+    assert (extractor.name, extractor.n_features) == ("eyespot-v1", 672)
     assert (extractor.preprocessing.width, extractor.preprocessing.height) == (144, 144)
     assert extractor.assumptions == ()
-    assert extractor == FeatureExtractor.default(revision=0)
-    assert repr(extractor) == "<FeatureExtractor eyespot-v0: 144x144 pixels to 384 features>"
+    assert extractor == FeatureExtractor.default(revision=1)
+    assert repr(extractor) == "<FeatureExtractor eyespot-v1: 144x144 pixels to 672 features>"
     photos = images(3, 144)
     expected = plain_run(
         backbones.embedded()[1], "embedding", as_input(photos, extractor.preprocessing)
     )
     np.testing.assert_allclose(extractor.extract(photos).embeddings, expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(InvalidOption, match="known: 0"):
-        FeatureExtractor.default(revision=1)
+    with pytest.raises(InvalidOption, match="known: 0, 1"):
+        FeatureExtractor.default(revision=2)
 
 
-def test_the_embedded_defaults_fingerprint_is_stable():
+@pytest.mark.parametrize(
+    ("revision", "fingerprint"), [(0, "6fb6286c3b7c819a"), (1, "3749273ada08ff20")]
+)
+def test_the_fingerprint_of_each_embedded_revision_is_stable(revision, fingerprint):
     # It names the features of a store: a change here is a new revision of the backbone.
-    assert FeatureExtractor.default().fingerprint.startswith("6fb6286c3b7c819a")
+    assert FeatureExtractor.default(revision).fingerprint.startswith(fingerprint)
+
+
+FIRST_REVISION = [0.000000, 1.010960, 0.150952, 1.735791, 0.198639, 0.000000, 0.000000, 0.058762]
+
+
+def test_the_first_revision_computes_what_it_always_did():
+    # A picture of plain arithmetic, and some of its numbers as eyespot 0.1's first backbone gave
+    # them; ONNX Runtime's kernels differ from processor to processor in the last bits.
+    x, y = np.meshgrid(np.arange(144), np.arange(144))
+    picture = np.stack([x * 255 // 143, y * 255 // 143, (x * y) % 256], axis=2).astype(np.uint8)
+    found = FeatureExtractor.default(revision=0).extract([picture]).embeddings
+    assert found.shape == (1, 384)
+    np.testing.assert_allclose(found[0, ::48], FIRST_REVISION, rtol=1e-3, atol=1e-4)
+    joined = FeatureExtractor.default(revision=1).extract([picture]).embeddings
+    np.testing.assert_allclose(joined[:, 288:] ** 2, found, rtol=1e-3, atol=1e-4)
 
 
 def test_the_fingerprint_follows_bytes_output_and_preprocessing(tmp_path):

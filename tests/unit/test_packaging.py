@@ -21,6 +21,8 @@ SHIPPED = (
     "eyespot/_core.pyi",
     "eyespot/backbones/eyespot-v0.md",
     "eyespot/backbones/eyespot-v0.onnx",
+    "eyespot/backbones/eyespot-v1.md",
+    "eyespot/backbones/eyespot-v1.onnx",
     "eyespot/cmake/eyespot-solver-targets-release.cmake",
     "eyespot/cmake/eyespot-solver-targets.cmake",
     "eyespot/cmake/eyespot-vision-targets-release.cmake",

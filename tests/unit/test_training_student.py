@@ -61,7 +61,7 @@ def test_a_folded_student_computes_the_same():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["tiny", "v0", "v0-joined"])
+@pytest.mark.parametrize("name", ["tiny", "v0", "v1"])
 def test_an_exported_student_computes_the_same_and_says_what_it_wants(name):
     student = trained_looking(SHAPES[name])
     model = to_onnx(student, name="net", revision=3, side=48)
