@@ -231,7 +231,9 @@ class Trainer:
                 measure_norms(self.student, self._plain_batches(8))
             self.average = copy.deepcopy(self.student)
         self.average.eval().requires_grad_(False)
-        self._compute = torch.compile(self.student) if plan.compiled else self.student
+        self._compute = (
+            torch.compile(self.student, dynamic=False) if plan.compiled else self.student
+        )
 
     def _check_plan(self) -> None:
         path = self.run / "plan.json"
@@ -303,7 +305,7 @@ class Trainer:
     def _teach(
         self, group: _Group, chosen: torch.Tensor, views: Views
     ) -> list[tuple[torch.Tensor, ...]]:
-        """Return the teachers' outputs for the views; they see no changed colours less."""
+        """Return the teachers' outputs for the same views, colours and all, at their own size."""
         found = []
         for teacher, network in zip(TEACHERS, self.teachers, strict=True):
             images = normalise(render(group.pixels[chosen], views, teacher.side))
