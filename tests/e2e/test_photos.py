@@ -29,6 +29,8 @@ FLOORS = [
     pytest.param(EMBEDDED, "weather4", 0.96, id="embedded-weather4"),
 ]
 SLOW_FLOORS = [
+    pytest.param(EMBEDDED, "flowers5", 0.80, id="embedded-flowers5"),
+    pytest.param(EMBEDDED, "trashnet", 0.79, id="embedded-trashnet"),
     pytest.param(SQUEEZENET, "flowers5", 0.85, id="squeezenet-flowers5"),
     pytest.param(SQUEEZENET, "trashnet", 0.81, id="squeezenet-trashnet"),
     pytest.param(SQUEEZENET, "weather4", 0.95, id="squeezenet-weather4"),
