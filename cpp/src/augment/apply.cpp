@@ -332,10 +332,11 @@ void render(const Photo& photo, const Variant& variant, const ApplyOptions& opti
   // Blur and geometry cannot work in place: `current` and `other` change roles at each of those
   // steps, and begin such that the last result lies in `out`.
   MutableImageView current = out;
-  MutableImageView other{scratch.spare.reserve(stride * out.size.height), out.size, kRgb, stride};
   const auto exchanges = std::ranges::count_if(steps, [](const Step& step) {
     return step.op == AugmentOp::blur || step.op == AugmentOp::crop;
   });
+  MutableImageView other = out;
+  if (exchanges > 0) other.data = scratch.spare.reserve(stride * out.size.height);
   if (exchanges % 2 == 1) std::swap(current, other);
 
   if (options.crop == CropPolicy::fit && geometry.first.is_box()) {

@@ -1,9 +1,559 @@
 #include "kernels.hpp"
 
-namespace eyespot::detail {
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
-const AugmentKernels& augment_kernels() {
+#include "../runtime/simd.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE \
+  "augment/kernels.cpp"  // NOLINT(bugprone-suspicious-include): Highway's way
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+// NOLINTNEXTLINE(modernize-concat-nested-namespaces): Highway's macros take these two
+namespace eyespot::detail {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+
+// NOLINTNEXTLINE(misc-use-internal-linkage): called through HWY_EXPORT, like that of other targets
+const AugmentKernels& target_augment_kernels() {
   return scalar_augment_kernels();
 }
 
+#else
+
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using std::int16_t;
+using std::int32_t;
+using std::int64_t;
+using std::size_t;
+using std::uint16_t;
+using std::uint32_t;
+using std::uint64_t;
+using std::uint8_t;
+
+constexpr size_t kRgb = 3;
+
+using Bytes16 = hn::CappedTag<uint8_t, 16>;
+using Wide64 = hn::ScalableTag<uint64_t>;  // a pixel's coordinate, or its two neighbours in a row
+using Wide16 = hn::Repartition<int16_t, Wide64>;
+using Wide8 = hn::Repartition<uint8_t, Wide64>;
+using Wide32 = hn::Repartition<uint32_t, Wide64>;
+using WideF = hn::Repartition<float, Wide64>;
+
+// ---- warp ------------------------------------------------------------------------------------
+
+constexpr size_t kWarpGroup = 16;
+constexpr uint8_t kZero = 0x80;  // as an index: gives 0
+
+// Indices into each 128-bit block of two 64-bit lanes: three bytes from `first` on, each as the
+// upper half of 16 bits.
+HWY_INLINE hn::Vec<Wide8> pixel_indices(uint8_t first) {
+  const auto f1 = static_cast<uint8_t>(first + 1);
+  const auto f2 = static_cast<uint8_t>(first + 2);
+  const auto s0 = static_cast<uint8_t>(first + 8);
+  const auto s1 = static_cast<uint8_t>(first + 9);
+  const auto s2 = static_cast<uint8_t>(first + 10);
+  alignas(16) const uint8_t indices[16] = {kZero, first, kZero, f1, kZero, f2, kZero, kZero,
+                                           kZero, s0,    kZero, s1, kZero, s2, kZero, kZero};
+  return hn::LoadDup128(Wide8(), indices);
+}
+
+// The lower 16 bits of each 64-bit lane, in all four of its quarters, without the lowest bit.
+HWY_INLINE hn::Vec<Wide16> fractions(hn::Vec<Wide64> position) {
+  alignas(16) static constexpr uint8_t kIndices[16] = {0, 1, 0, 1, 0, 1, 0, 1,
+                                                       8, 9, 8, 9, 8, 9, 8, 9};
+  const Wide8 d8;
+  const auto low = hn::TableLookupBytes(hn::BitCast(d8, position), hn::LoadDup128(d8, kIndices));
+  const hn::RebindToUnsigned<Wide16> du16;
+  return hn::BitCast(Wide16(), hn::ShiftRight<1>(hn::BitCast(du16, low)));
+}
+
+// Both neighbours of a row blended, with 7 bits below the grey level.
+HWY_INLINE hn::Vec<Wide16> along_row(hn::Vec<Wide64> pair, hn::Vec<Wide8> left_indices,
+                                     hn::Vec<Wide8> right_indices, hn::Vec<Wide16> fraction) {
+  const Wide8 d8;
+  const Wide16 d16;
+  const hn::RebindToUnsigned<Wide16> du16;
+  const auto bytes = hn::BitCast(d8, pair);
+  const auto left = hn::BitCast(
+      d16, hn::ShiftRight<1>(hn::BitCast(du16, hn::TableLookupBytesOr0(bytes, left_indices))));
+  const auto right = hn::BitCast(
+      d16, hn::ShiftRight<1>(hn::BitCast(du16, hn::TableLookupBytesOr0(bytes, right_indices))));
+  return hn::Add(left, hn::MulFixedPoint15(hn::Sub(right, left), fraction));
+}
+
+HWY_INLINE hn::Vec<hn::Rebind<uint8_t, Wide16> > blend(hn::Vec<Wide64> above, hn::Vec<Wide64> below,
+                                                       hn::Vec<Wide64> x, hn::Vec<Wide64> y,
+                                                       hn::Vec<Wide8> left, hn::Vec<Wide8> right) {
+  const Wide16 d16;
+  const auto fx = fractions(x);
+  const auto upper = along_row(above, left, right, fx);
+  const auto lower = along_row(below, left, right, fx);
+  const auto level = hn::Add(upper, hn::MulFixedPoint15(hn::Sub(lower, upper), fractions(y)));
+  const auto rounded = hn::ShiftRight<7>(hn::Add(level, hn::Set(d16, int16_t{64})));
+  return hn::DemoteTo(hn::Rebind<uint8_t, Wide16>(), rounded);
+}
+
+// Pixels of four bytes to pixels of three; writes four bytes too many.
+HWY_INLINE void store_group(const uint8_t* HWY_RESTRICT pixels, uint8_t* HWY_RESTRICT out) {
+  alignas(16) static constexpr uint8_t kIndices[16] = {0,  1,  2,  4,  5,     6,     8,     9,
+                                                       10, 12, 13, 14, kZero, kZero, kZero, kZero};
+  const Bytes16 d;
+  const auto indices = hn::Load(d, kIndices);
+  for (size_t i = 0; i < 4; ++i) {
+    hn::StoreU(hn::TableLookupBytesOr0(hn::Load(d, pixels + 16 * i), indices), d, out + 12 * i);
+  }
+}
+
+// The neighbours of kWarpGroup pixels, where any of them may lie beyond the edges.
+struct Neighbours {
+  alignas(64) uint64_t above[kWarpGroup];
+  alignas(64) uint64_t below[kWarpGroup];
+};
+
+HWY_INLINE int32_t mirrored(int32_t i, int32_t size) {
+  i = std::abs(i);
+  if (i < size) return i;
+  if (size == 1) return 0;
+  const int32_t period = 2 * (size - 1);
+  i %= period;
+  return i < size ? i : period - i;
+}
+
+HWY_INLINE uint64_t pixel_at(const WarpSource& source, int32_t x, int32_t y) {
+  const uint8_t* at =
+      source.data + static_cast<size_t>(y) * source.stride + static_cast<size_t>(x) * kRgb;
+  uint16_t two = 0;
+  std::memcpy(&two, at, sizeof(two));
+  return two | (uint64_t{at[2]} << 16U);
+}
+
+void fetch_mirrored(const WarpSource& source, WarpLine line, Neighbours& out) {
+  for (size_t i = 0; i < kWarpGroup; ++i) {
+    const int32_t x = line.x >> kWarpBits;
+    const int32_t y = line.y >> kWarpBits;
+    const int32_t left = mirrored(x, source.width);
+    const int32_t right = mirrored(x + 1, source.width);
+    const int32_t upper = mirrored(y, source.height);
+    const int32_t lower = mirrored(y + 1, source.height);
+    out.above[i] = pixel_at(source, left, upper) | (pixel_at(source, right, upper) << 24U);
+    out.below[i] = pixel_at(source, left, lower) | (pixel_at(source, right, lower) << 24U);
+    line.x += line.step_x;
+    line.y += line.step_y;
+  }
+}
+
+void fetch_filled(const WarpSource& source, WarpLine line, Neighbours& out) {
+  const uint64_t fill =
+      source.fill[0] | (uint64_t{source.fill[1]} << 8U) | (uint64_t{source.fill[2]} << 16U);
+  for (size_t i = 0; i < kWarpGroup; ++i) {
+    const int32_t x = line.x >> kWarpBits;
+    const int32_t y = line.y >> kWarpBits;
+    uint64_t rows[2] = {0, 0};
+    for (int32_t dy = 0; dy < 2; ++dy) {
+      for (int32_t dx = 0; dx < 2; ++dx) {
+        const bool inside =
+            x + dx >= 0 && y + dy >= 0 && x + dx < source.width && y + dy < source.height;
+        rows[dy] |= (inside ? pixel_at(source, x + dx, y + dy) : fill) << (24 * dx);
+      }
+    }
+    out.above[i] = rows[0];
+    out.below[i] = rows[1];
+    line.x += line.step_x;
+    line.y += line.step_y;
+  }
+}
+
+// Positions of kWarpGroup pixels, a 64-bit lane each.
+struct Positions {
+  alignas(64) uint64_t x[kWarpGroup];
+  alignas(64) uint64_t y[kWarpGroup];
+
+  explicit Positions(WarpLine line) {
+    for (size_t i = 0; i < kWarpGroup; ++i) {
+      x[i] = static_cast<uint64_t>(int64_t{line.x} + static_cast<int64_t>(i) * line.step_x);
+      y[i] = static_cast<uint64_t>(int64_t{line.y} + static_cast<int64_t>(i) * line.step_y);
+    }
+  }
+};
+
+WarpLine moved(WarpLine line, size_t steps) {
+  line.x += static_cast<int32_t>(steps) * line.step_x;
+  line.y += static_cast<int32_t>(steps) * line.step_y;
+  return line;
+}
+
+// kWarpGroup pixels of four bytes each.
+template <bool kInside>
+HWY_INLINE void warp_group(const WarpSource& source, WarpLine line, uint8_t* HWY_RESTRICT pixels) {
+  const Wide64 d;
+  const Wide32 d32;
+  const hn::RebindToSigned<Wide64> di;
+  const size_t lanes = hn::Lanes(d);
+  const auto left = pixel_indices(0);
+  const auto right = pixel_indices(3);
+  const Positions positions(line);
+  Neighbours neighbours;
+  if (!kInside) {
+    source.mirrored ? fetch_mirrored(source, line, neighbours)
+                    : fetch_filled(source, line, neighbours);
+  }
+  const auto stride = hn::Set(d, source.stride);
+  const auto* base = reinterpret_cast<const uint64_t*>(source.data);
+  for (size_t i = 0; i < kWarpGroup; i += lanes) {
+    const auto x = hn::Load(d, positions.x + i);
+    const auto y = hn::Load(d, positions.y + i);
+    auto above = hn::Zero(d);
+    auto below = hn::Zero(d);
+    if (kInside) {
+      const auto column = hn::ShiftRight<kWarpBits>(x);
+      const auto row = hn::ShiftRight<kWarpBits>(y);
+      const auto start = hn::MulEven(hn::BitCast(d32, row), hn::BitCast(d32, stride));
+      const auto offset = hn::Add(start, hn::Add(column, hn::Add(column, column)));
+      above = hn::GatherOffset(d, base, hn::BitCast(di, offset));
+      below = hn::GatherOffset(d, base, hn::BitCast(di, hn::Add(offset, stride)));
+    } else {
+      above = hn::Load(d, neighbours.above + i);
+      below = hn::Load(d, neighbours.below + i);
+    }
+    const auto levels = blend(above, below, x, y, left, right);
+    hn::StoreU(levels, hn::Rebind<uint8_t, Wide16>(), pixels + 4 * i);
+  }
+}
+
+template <bool kInside>
+void warp_pixels(const WarpSource& source, WarpLine line, size_t n, uint8_t* out) {
+  if (n < kWarpGroup) {
+    const AugmentKernels& plain = scalar_augment_kernels();
+    kInside ? plain.warp(source, line, n, out) : plain.warp_edge(source, line, n, out);
+    return;
+  }
+  alignas(64) uint8_t pixels[4 * kWarpGroup];
+  uint8_t packed[kRgb * kWarpGroup + 4];
+  for (size_t i = 0; i < n; i += kWarpGroup) {
+    // The last group ends with the line, and may overlap the one before.
+    const size_t start = HWY_MIN(i, n - kWarpGroup);
+    warp_group<kInside>(source, moved(line, start), pixels);
+    const bool has_room = kRgb * (start + kWarpGroup) + 4 <= kRgb * n;
+    store_group(pixels, has_room ? out + kRgb * start : packed);
+    if (!has_room) std::memcpy(out + kRgb * start, packed, kRgb * kWarpGroup);
+  }
+}
+
+void warp(const WarpSource& source, WarpLine line, size_t n, uint8_t* out) {
+  warp_pixels<true>(source, line, n, out);
+}
+
+void warp_edge(const WarpSource& source, WarpLine line, size_t n, uint8_t* out) {
+  warp_pixels<false>(source, line, n, out);
+}
+
+// ---- blur ------------------------------------------------------------------------------------
+
+// Calls body(i) for vectors of `lanes` that cover [0, n), of which the last may overlap the one
+// before. n >= lanes.
+template <class Body>
+HWY_INLINE void for_vectors(size_t n, size_t lanes, const Body& body) {
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) body(i);
+  if (i < n) body(n - lanes);
+}
+
+HWY_INLINE hn::Vec<Wide16> load_levels(const uint8_t* HWY_RESTRICT bytes) {
+  return hn::PromoteTo(Wide16(), hn::LoadU(hn::Rebind<uint8_t, Wide16>(), bytes));
+}
+
+// Two vectors at a time: one chain of additions would wait for itself.
+void blur_rows(const uint8_t* const* rows, BlurFilter<int16_t> filter, size_t n, int16_t* out) {
+  const Wide16 d;
+  const size_t lanes = hn::Lanes(d);
+  if (n < 2 * lanes) {
+    scalar_augment_kernels().blur_rows(rows, filter, n, out);
+    return;
+  }
+  const uint8_t* const* center = rows + filter.radius;
+  for_vectors(n, 2 * lanes, [&](size_t i) HWY_ATTR {
+    auto weight = hn::Set(d, filter.weights[0]);
+    auto sum0 = hn::MulFixedPoint15(hn::ShiftLeft<kBlurBits>(load_levels(center[0] + i)), weight);
+    auto sum1 =
+        hn::MulFixedPoint15(hn::ShiftLeft<kBlurBits>(load_levels(center[0] + i + lanes)), weight);
+    for (size_t k = 1; k <= filter.radius; ++k) {
+      const uint8_t* HWY_RESTRICT before = *(center - k) + i;
+      const uint8_t* HWY_RESTRICT after = center[k] + i;
+      weight = hn::Set(d, filter.weights[k]);
+      const auto pair0 = hn::Add(load_levels(before), load_levels(after));
+      const auto pair1 = hn::Add(load_levels(before + lanes), load_levels(after + lanes));
+      sum0 = hn::Add(sum0, hn::MulFixedPoint15(hn::ShiftLeft<kBlurBits>(pair0), weight));
+      sum1 = hn::Add(sum1, hn::MulFixedPoint15(hn::ShiftLeft<kBlurBits>(pair1), weight));
+    }
+    hn::StoreU(sum0, d, out + i);
+    hn::StoreU(sum1, d, out + i + lanes);
+  });
+}
+
+void blur_columns(const int16_t* in, BlurFilter<int16_t> filter, size_t n, uint8_t* out) {
+  const Wide16 d;
+  const hn::Rebind<uint8_t, Wide16> d8;
+  const size_t lanes = hn::Lanes(d);
+  if (n < 2 * lanes) {
+    scalar_augment_kernels().blur_columns(in, filter, n, out);
+    return;
+  }
+  const auto half = hn::Set(d, int16_t{1 << (kBlurBits - 1)});
+  for_vectors(n, 2 * lanes, [&](size_t i) HWY_ATTR {
+    auto weight = hn::Set(d, filter.weights[0]);
+    auto sum0 = hn::MulFixedPoint15(hn::LoadU(d, in + i), weight);
+    auto sum1 = hn::MulFixedPoint15(hn::LoadU(d, in + i + lanes), weight);
+    for (size_t k = 1; k <= filter.radius; ++k) {
+      const int16_t* before = in + i - kRgb * k;
+      const int16_t* after = in + i + kRgb * k;
+      weight = hn::Set(d, filter.weights[k]);
+      const auto pair0 = hn::Add(hn::LoadU(d, before), hn::LoadU(d, after));
+      const auto pair1 = hn::Add(hn::LoadU(d, before + lanes), hn::LoadU(d, after + lanes));
+      sum0 = hn::Add(sum0, hn::MulFixedPoint15(pair0, weight));
+      sum1 = hn::Add(sum1, hn::MulFixedPoint15(pair1, weight));
+    }
+    hn::StoreU(hn::DemoteTo(d8, hn::ShiftRight<kBlurBits>(hn::Add(sum0, half))), d8, out + i);
+    hn::StoreU(hn::DemoteTo(d8, hn::ShiftRight<kBlurBits>(hn::Add(sum1, half))), d8,
+               out + i + lanes);
+  });
+}
+
+using Signed32 = hn::RebindToSigned<Wide32>;
+
+HWY_INLINE hn::Vec<Signed32> load_integers(const uint8_t* HWY_RESTRICT bytes) {
+  return hn::PromoteTo(Signed32(), hn::LoadU(hn::Rebind<uint8_t, Signed32>(), bytes));
+}
+
+void blur_rows_wide(const uint8_t* const* rows, BlurFilter<float> filter, size_t n, float* out) {
+  const WideF d;
+  const size_t lanes = hn::Lanes(d);
+  if (n < lanes) {
+    scalar_augment_kernels().blur_rows_wide(rows, filter, n, out);
+    return;
+  }
+  const uint8_t* const* center = rows + filter.radius;
+  for_vectors(n, lanes, [&](size_t i) HWY_ATTR {
+    auto sum =
+        hn::Mul(hn::ConvertTo(d, load_integers(center[0] + i)), hn::Set(d, filter.weights[0]));
+    for (size_t k = 1; k <= filter.radius; ++k) {
+      const auto pair = hn::Add(load_integers(*(center - k) + i), load_integers(center[k] + i));
+      sum = hn::Add(sum, hn::Mul(hn::ConvertTo(d, pair), hn::Set(d, filter.weights[k])));
+    }
+    hn::StoreU(sum, d, out + i);
+  });
+}
+
+void blur_columns_wide(const float* in, BlurFilter<float> filter, size_t n, uint8_t* out) {
+  const WideF d;
+  const hn::Rebind<uint8_t, WideF> d8;
+  const size_t lanes = hn::Lanes(d);
+  if (n < lanes) {
+    scalar_augment_kernels().blur_columns_wide(in, filter, n, out);
+    return;
+  }
+  for_vectors(n, lanes, [&](size_t i) HWY_ATTR {
+    auto sum = hn::Mul(hn::LoadU(d, in + i), hn::Set(d, filter.weights[0]));
+    for (size_t k = 1; k <= filter.radius; ++k) {
+      const auto pair = hn::Add(hn::LoadU(d, in + i - kRgb * k), hn::LoadU(d, in + i + kRgb * k));
+      sum = hn::Add(sum, hn::Mul(pair, hn::Set(d, filter.weights[k])));
+    }
+    hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(sum)), d8, out + i);
+  });
+}
+
+// ---- exposure --------------------------------------------------------------------------------
+
+// Sixteen tables of sixteen levels. Of `levels` minus 16 k, only 0 to 15 stay below 128 when 112 is
+// added with saturation, and a lookup gives 0 for all others.
+void look_up(uint8_t* bytes, size_t n, const uint8_t* table) {
+  const Wide8 d;
+  const size_t lanes = hn::Lanes(d);
+  const auto step = hn::Set(d, uint8_t{16});
+  const auto bias = hn::Set(d, uint8_t{112});
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    auto levels = hn::LoadU(d, bytes + i);
+    auto found = hn::Zero(d);
+    for (size_t k = 0; k < 256; k += 16) {
+      const auto indices = hn::SaturatedAdd(levels, bias);
+      found = hn::Or(found, hn::TableLookupBytesOr0(hn::LoadDup128(d, table + k), indices));
+      levels = hn::Sub(levels, step);
+    }
+    hn::StoreU(found, d, bytes + i);
+  }
+  scalar_augment_kernels().look_up(bytes + i, n - i, table);
+}
+
+// ---- noise -----------------------------------------------------------------------------------
+
+constexpr size_t kNoiseBlocks = 16;
+
+// The products of one round need 64 bits, so each counter word has a 64-bit lane, of whose upper
+// half nobody takes notice.
+struct Counters {
+  hn::Vec<Wide64> c0, c1, c2, c3;
+};
+
+HWY_INLINE Counters philox_rounds(Counters c, const uint64_t* HWY_RESTRICT keys) {
+  const Wide64 d;
+  const Wide32 d32;
+  const auto multiplier0 = hn::BitCast(d32, hn::Set(d, uint64_t{kPhiloxMultipliers[0]}));
+  const auto multiplier1 = hn::BitCast(d32, hn::Set(d, uint64_t{kPhiloxMultipliers[1]}));
+  for (size_t round = 0; round < kPhiloxRounds; ++round) {
+    const auto product0 = hn::MulEven(hn::BitCast(d32, c.c0), multiplier0);
+    const auto product1 = hn::MulEven(hn::BitCast(d32, c.c2), multiplier1);
+    const auto key0 = hn::Set(d, keys[2 * round]);
+    const auto key1 = hn::Set(d, keys[2 * round + 1]);
+    c = {hn::Xor(hn::Xor(hn::ShiftRight<32>(product1), c.c1), key0), product1,
+         hn::Xor(hn::Xor(hn::ShiftRight<32>(product0), c.c3), key1), product0};
+  }
+  return c;
+}
+
+template <size_t kTerms>
+HWY_INLINE hn::Vec<WideF> polynomial(const std::array<float, kTerms>& terms, hn::Vec<WideF> x) {
+  const WideF d;
+  auto sum = hn::Set(d, terms[kTerms - 1]);
+  for (size_t i = kTerms - 1; i-- > 0;) sum = hn::Add(hn::Mul(sum, x), hn::Set(d, terms[i]));
+  return sum;
+}
+
+HWY_INLINE void add_to_levels(hn::Vec<WideF> noise, uint8_t* HWY_RESTRICT bytes) {
+  const WideF d;
+  const hn::Rebind<uint8_t, WideF> d8;
+  const auto sum = hn::Add(hn::ConvertTo(d, load_integers(bytes)), noise);
+  hn::StoreU(hn::DemoteTo(d8, hn::NearestInt(sum)), d8, bytes);
+}
+
+// As gaussian_pair() of the scalar kernels: the sines' numbers go to bytes, the cosines' to
+// bytes + kNoiseBlocks.
+HWY_INLINE void add_gaussians(hn::Vec<Wide32> random, hn::Vec<WideF> sigma,
+                              uint8_t* HWY_RESTRICT bytes) {
+  const WideF d;
+  const Wide32 du;
+  const Signed32 di;
+  const auto one = hn::Set(d, 1.0F);
+  const auto odd_bits =
+      hn::Add(hn::ShiftLeft<1>(hn::ShiftRight<kAngleBits>(random)), hn::Set(du, uint32_t{1}));
+  const auto odd = hn::ConvertTo(d, hn::BitCast(di, odd_bits));
+  const auto root_half = hn::Set(di, kRootHalfBits);
+  const auto shifted = hn::Sub(hn::BitCast(di, odd), root_half);
+  const auto exponent = hn::ConvertTo(d, hn::ShiftRight<23>(shifted));
+  const auto mantissa = hn::Add(hn::And(shifted, hn::Set(di, int32_t{0x7FFFFF})), root_half);
+  const auto t = hn::Sub(hn::BitCast(d, mantissa), one);
+  const auto whole = hn::Mul(hn::Sub(hn::Set(d, 19.0F), exponent), hn::Set(d, kTwoLn2));
+  const auto logarithm = hn::Add(hn::Mul(t, polynomial(kLogTerms, t)), whole);
+  const auto radius = hn::Mul(hn::Sqrt(hn::Max(logarithm, hn::Zero(d))), sigma);
+
+  constexpr float kTurn = 1.0F / 4096;
+  const auto angle_bits = hn::BitCast(di, hn::And(random, hn::Set(du, uint32_t{0x1FFF})));
+  const auto angle = hn::Add(hn::Mul(hn::ConvertTo(d, angle_bits), hn::Set(d, kTurn)),
+                             hn::Set(d, 0.5F * kTurn - 1.0F));
+  const auto squared = hn::Mul(angle, angle);
+  const auto sine = hn::Mul(angle, polynomial(kSineTerms, squared));
+  const auto sign = hn::ShiftLeft<18>(hn::And(random, hn::Set(du, uint32_t{0x2000})));
+  const auto cosine = hn::Xor(polynomial(kCosineTerms, squared), hn::BitCast(d, sign));
+  add_to_levels(hn::Mul(radius, sine), bytes);
+  add_to_levels(hn::Mul(radius, cosine), bytes + kNoiseBlocks);
+}
+
+// All of a group's numbers, added to kNoiseGroup bytes.
+HWY_INLINE void add_group(uint64_t group, const uint64_t* HWY_RESTRICT keys, hn::Vec<WideF> sigma,
+                          uint8_t* HWY_RESTRICT bytes) {
+  const Wide64 d;
+  const Wide32 d32;
+  const size_t lanes = hn::Lanes(d);
+  const auto low = hn::Set(d, uint64_t{0xFFFFFFFF});
+  for (size_t j = 0; j < kNoiseBlocks / 2; j += lanes) {
+    const auto make = [&](size_t block) HWY_ATTR {
+      const auto index = hn::Iota(d, group * kNoiseBlocks + block);
+      return philox_rounds({index, hn::ShiftRight<32>(index), hn::Zero(d), hn::Zero(d)}, keys);
+    };
+    const Counters first = make(j);
+    const Counters second = make(j + kNoiseBlocks / 2);
+    const auto pack = [&](hn::Vec<Wide64> even, hn::Vec<Wide64> odd) HWY_ATTR {
+      return hn::BitCast(d32, hn::Or(hn::And(even, low), hn::ShiftLeft<32>(odd)));
+    };
+    uint8_t* const at = bytes + 2 * j;
+    add_gaussians(pack(first.c0, second.c0), sigma, at);
+    add_gaussians(pack(first.c1, second.c1), sigma, at + 2 * kNoiseBlocks);
+    add_gaussians(pack(first.c2, second.c2), sigma, at + 4 * kNoiseBlocks);
+    add_gaussians(pack(first.c3, second.c3), sigma, at + 6 * kNoiseBlocks);
+  }
+}
+
+void add_noise(uint8_t* bytes, size_t n, uint64_t group, PhiloxKey key, float sigma) {
+  uint64_t keys[2 * kPhiloxRounds];
+  for (size_t round = 0; round < kPhiloxRounds; ++round) {
+    keys[2 * round] = key[0];
+    keys[2 * round + 1] = key[1];
+    key = {key[0] + kPhiloxKeySteps[0], key[1] + kPhiloxKeySteps[1]};
+  }
+  const auto scale = hn::Set(WideF(), sigma);
+  size_t i = 0;
+  for (; i + kNoiseGroup <= n; i += kNoiseGroup) add_group(group++, keys, scale, bytes + i);
+  if (i < n) {
+    uint8_t rest[kNoiseGroup] = {};
+    std::memcpy(rest, bytes + i, n - i);
+    add_group(group, keys, scale, rest);
+    std::memcpy(bytes + i, rest, n - i);
+  }
+}
+
+// ---- flip ------------------------------------------------------------------------------------
+
+// Five pixels at a time; a vector begins one byte before them, and ends a byte after them in `out`,
+// where the next five go.
+void mirror(const uint8_t* in, size_t n, uint8_t* out) {
+  alignas(16) static constexpr uint8_t kIndices[16] = {13, 14, 15, 10, 11, 12, 7, 8,
+                                                       9,  4,  5,  6,  1,  2,  3, kZero};
+  constexpr size_t kPixels = 5;
+  const Bytes16 d;
+  const auto indices = hn::Load(d, kIndices);
+  size_t i = 0;
+  for (; i + kPixels < n; i += kPixels) {
+    const auto pixels = hn::LoadU(d, in + kRgb * (n - kPixels - i) - 1);
+    hn::StoreU(hn::TableLookupBytesOr0(pixels, indices), d, out + kRgb * i);
+  }
+  scalar_augment_kernels().mirror(in, n - i, out + kRgb * i);
+}
+
+}  // namespace
+
+const AugmentKernels& target_augment_kernels() {
+  static constexpr AugmentKernels kSet{warp,         warp_edge,      blur_rows,
+                                       blur_columns, blur_rows_wide, blur_columns_wide,
+                                       look_up,      add_noise,      mirror};
+  return kSet;
+}
+
+#endif
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
 }  // namespace eyespot::detail
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace eyespot::detail {
+
+HWY_EXPORT(target_augment_kernels);
+
+const AugmentKernels& augment_kernels() {
+  simd_ready();
+  return HWY_DYNAMIC_DISPATCH(target_augment_kernels)();
+}
+
+}  // namespace eyespot::detail
+#endif  // HWY_ONCE

@@ -219,16 +219,9 @@ void resize_box(const Photo& photo, Box box, MutableImageView out, ResizeScratch
                               .resample = photo.resample,
                               .bits = 0},
                              kRgb, kernels, scratch.weights);
-  scratch.resizer.begin();
-  std::size_t stored = 0;
+  scratch.resizer.begin(out);
   for (std::uint32_t y = scratch.resizer.first_row(); y <= scratch.resizer.last_row(); ++y) {
     scratch.resizer.row(y, in.row(y));
-    for (; stored < scratch.resizer.blocks_done(); ++stored) {
-      const std::size_t row = stored * kBlockRows;
-      const std::size_t count = std::min(kBlockRows, out.size.height - row);
-      kernels.store_rows(scratch.resizer.block(stored), out.size.width * kRgb, count, out.row(row),
-                         out.stride);
-    }
   }
 }
 
