@@ -24,6 +24,7 @@ from saved_models import LABELS, pixels, saved
 if find_spec("coremltools") is None:
     pytest.skip("needs eyespot[coreml]", allow_module_level=True)
 
+from eyespot.backbones import embedded
 from eyespot.errors import ExportError, InvalidOption, ModelError
 from eyespot.export.coreml import CoreMLRunner, CoreMLText, convert, export_coreml
 from eyespot.export.coreml.package import MANIFEST, MODEL, WEIGHTS
@@ -124,6 +125,16 @@ def test_the_pixels_are_normalised_by_one_addition_and_one_multiplication(model)
         "softmax",
         "classify",
     ]
+
+
+def test_the_embedded_backbone_exports():
+    backbone = onnx.load(embedded()[1])
+    shapes = [
+        value.type.tensor_type.shape for value in (*backbone.graph.input, *backbone.graph.output)
+    ]
+    side, features = shapes[0].dim[2].dim_value, shapes[1].dim[1].dim_value
+    model = saved(backbone, features, side=side, scale=3.0)
+    check_equal(model, export_coreml(model, precision="float32"), side)
 
 
 def test_dead_ends_of_the_graph_do_not_matter(model):
