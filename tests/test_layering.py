@@ -29,6 +29,7 @@ HEADER_EDGES: dict[str, set[str]] = {
     "lbfgs": BASE | {"linalg"},
     "softmax_regression": BASE | {"linalg", "lbfgs"},
     "multilayer_perceptron": BASE | {"linalg", "lbfgs", "softmax_regression"},
+    "sigmoid_regression": BASE | {"linalg", "lbfgs", "softmax_regression"},
 }
 SOURCE_FOLDERS: dict[str, set[str]] = {
     "runtime": BASE,
@@ -36,7 +37,14 @@ SOURCE_FOLDERS: dict[str, set[str]] = {
     "ops": BASE | {"image", "ops", "codec", "preprocess"},
     "augment": BASE | {"image", "codec", "ops", "preprocess", "augment"},
     "loader": BASE | {"image", "codec", "ops", "preprocess", "augment", "loader"},
-    "solver": BASE | {"linalg", "lbfgs", "softmax_regression", "multilayer_perceptron"},
+    "solver": BASE
+    | {
+        "linalg",
+        "lbfgs",
+        "softmax_regression",
+        "multilayer_perceptron",
+        "sigmoid_regression",
+    },
 }
 # A foreign header and the files that may include it.
 FOREIGN_HOMES: dict[str, set[str]] = {
@@ -72,7 +80,9 @@ PYTHON_LEVELS: dict[str, int] = {
     "features": 5,
     "head": 4,
     "estimator": 5,
+    "measuring": 3,
     "metrics": 4,
+    "multi_label_metrics": 4,
     "training": 6,
     "export": 6,
     "report": 6,
@@ -82,10 +92,12 @@ PYTHON_LEVELS: dict[str, int] = {
     "samples": 8,
     "verifying": 9,
     "classifier": 9,
-    "demo": 10,
-    "cli": 11,
-    "__main__": 12,
-    "__init__": 12,
+    "image_classifier": 10,
+    "multi_label_classifier": 11,
+    "demo": 11,
+    "cli": 12,
+    "__main__": 13,
+    "__init__": 13,
 }
 
 

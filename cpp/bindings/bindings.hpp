@@ -13,5 +13,6 @@ void bind_augment(pybind11::module_& module);
 void bind_loader(pybind11::module_& module);
 void bind_solver(pybind11::module_& module);
 void bind_perceptron(pybind11::module_& module);
+void bind_sigmoid(pybind11::module_& module);
 
 }  // namespace eyespot::bindings

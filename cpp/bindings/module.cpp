@@ -11,4 +11,5 @@ PYBIND11_MODULE(_core, module) {
   eyespot::bindings::bind_loader(module);
   eyespot::bindings::bind_solver(module);
   eyespot::bindings::bind_perceptron(module);
+  eyespot::bindings::bind_sigmoid(module);
 }

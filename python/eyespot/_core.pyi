@@ -337,6 +337,61 @@ def dense_layers(
     pool: ThreadPool | None = None,
 ) -> NDArray[np.float32]: ...
 
+class SigmoidSolver:
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        labels: NDArray[np.uint8],
+        *,
+        l2: float,
+        tolerance: float,
+        weights: NDArray[np.float32] | None = None,
+        positive: NDArray[np.float32] | None = None,
+        negative: NDArray[np.float32] | None = None,
+        memory: int = 10,
+        curvature: float = 0.0,
+        pool: ThreadPool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def start(
+        self, weights: NDArray[np.float32] | None = None, bias: NDArray[np.float64] | None = None
+    ) -> None: ...
+    def step(self) -> str: ...
+    def test(self) -> bool: ...
+    def solution(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]: ...
+    def evaluate(
+        self, weights: NDArray[np.float32], bias: NDArray[np.float64]
+    ) -> tuple[float, NDArray[np.float64]]: ...
+    def get_state(self) -> dict[str, Any]: ...
+    def set_state(self, state: dict[str, Any]) -> None: ...
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def n_evaluations(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def gradient_norm(self) -> float: ...
+    @property
+    def predicted_decrease(self) -> float: ...
+    @property
+    def n_correct(self) -> int: ...
+
+def sigmoid_path(
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    *,
+    fold: NDArray[np.int32],
+    n_folds: int,
+    relative_path: NDArray[np.float64],
+    tolerance: float,
+    weights: NDArray[np.float32] | None = None,
+    positive: NDArray[np.float32] | None = None,
+    negative: NDArray[np.float32] | None = None,
+    pool: ThreadPool | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[float, list[tuple[float, float, float, int]]]: ...
+
 # loader
 class Loader:
     def __init__(

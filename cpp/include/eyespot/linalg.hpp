@@ -38,6 +38,21 @@ class PanelMatrix {
     return data_.get() + q * width_ * rows_;
   }
   [[nodiscard]] float* panel(std::size_t q) noexcept { return data_.get() + q * width_ * rows_; }
+  /// Row i from, or to, cols() contiguous values.
+  template <class T>
+  void set_row(std::size_t i, std::span<const T> values) noexcept {
+    for (std::size_t q = 0; q < n_panels_; ++q) {
+      float* to = panel(q) + i * width(q);
+      for (std::size_t j = 0; j < used(q); ++j) to[j] = static_cast<float>(values[q * width_ + j]);
+    }
+  }
+  template <class T>
+  void get_row(std::size_t i, std::span<T> values) const noexcept {
+    for (std::size_t q = 0; q < n_panels_; ++q) {
+      const float* from = panel(q) + i * width(q);
+      for (std::size_t j = 0; j < used(q); ++j) values[q * width_ + j] = static_cast<T>(from[j]);
+    }
+  }
 
  private:
   struct Free {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eyespot.head.perceptron import PerceptronFit, fit_perceptron
 from eyespot.head.rows import HeldOut, class_balance
+from eyespot.head.sigmoid import fit_sigmoid, label_balance, select_sigmoid_l2
 from eyespot.head.softmax import (
     HeadFit,
     L2Path,
@@ -24,7 +25,10 @@ __all__ = [
     "StopReason",
     "class_balance",
     "fit_perceptron",
+    "fit_sigmoid",
     "fit_softmax",
+    "label_balance",
     "select_l2",
+    "select_sigmoid_l2",
     "softmax_probabilities",
 ]

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HeldOut",
+    "balance_power",
+    "check_known",
     "check_options",
     "check_rows",
     "class_balance",
     "enough_to_hold_out",
     "number",
     "row_weights",
+    "shuffled",
     "stratified_folds",
 ]
 
@@ -93,14 +96,9 @@ def class_balance(
         return None
     if isinstance(spec, Mapping):
         labels = list(classes)
-        if unknown := [label for label in spec if label not in labels]:
-            msg = (
-                f"class_weights has {_listed(unknown)}, which the data do not; "
-                f"their labels are {_listed(labels)}"
-            )
-            raise InvalidOption(msg, source="class_weights", code="invalid_argument")
+        check_known(spec, labels)
         return np.array([float(spec.get(label, 1.0)) for label in labels])
-    power = _power(spec)
+    power = balance_power(spec)
     counts = np.bincount(targets, minlength=len(classes)).astype(np.float64)
     weights = np.ones(len(classes))
     some = counts > 0
@@ -108,7 +106,18 @@ def class_balance(
     return weights
 
 
-def _power(spec: object) -> float:
+def check_known(weights: Mapping[Any, float], classes: Sequence[Any]) -> None:
+    """Refuse weights of labels that are not among the classes, by name."""
+    if unknown := [label for label in weights if label not in classes]:
+        msg = (
+            f"class_weights has {_listed(unknown)}, which the data do not; "
+            f"their labels are {_listed(classes)}"
+        )
+        raise InvalidOption(msg, source="class_weights", code="invalid_argument")
+
+
+def balance_power(spec: object) -> float:
+    """Return the power that ``"balanced"`` or a number stands for."""
     if isinstance(spec, str) and spec == "balanced":
         return 1.0
     if isinstance(spec, (int, float)) and not isinstance(spec, bool) and np.isfinite(spec):
@@ -203,15 +212,19 @@ def stratified_folds(
     targets: NDArray[np.int32], n_classes: int, n_folds: int, seed: int
 ) -> NDArray[np.int32]:
     """Fold of each row: random within a class, even over all rows; -1 for a class of one row."""
-    key = _mix(
-        np.arange(len(targets), dtype=np.uint64) ^ _mix(np.array([seed % 2**64], dtype=np.uint64))
-    )
-    order = np.lexsort((key, targets))
+    order = shuffled(len(targets), seed)
+    order = order[np.argsort(targets[order], kind="stable")]
     counts = np.bincount(targets, minlength=n_classes)
     order = order[counts[targets[order]] > 1]
     folds = np.full(len(targets), -1, dtype=np.int32)
     folds[order] = np.arange(len(order)) % n_folds
     return folds
+
+
+def shuffled(n: int, seed: int) -> NDArray[np.intp]:
+    """Return the numbers below `n` in an order that the seed gives, anywhere and always."""
+    key = _mix(np.arange(n, dtype=np.uint64) ^ _mix(np.array([seed % 2**64], dtype=np.uint64)))
+    return np.argsort(key, kind="stable")
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

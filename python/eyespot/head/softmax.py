@@ -41,10 +41,10 @@ __all__ = [
 _LOGGER = logging.getLogger("eyespot")
 
 # Strengths that l2="auto" tries, from strong to weak, per unit of mean feature variance.
-_RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
+RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 # Where there are too few rows to hold some out.
-_RELATIVE_FALLBACK = 0.1
-_PATH_TOLERANCE = 1e-3
+RELATIVE_FALLBACK = 0.1
+PATH_TOLERANCE = 1e-3
 _STATE_VERSION = 2
 
 
@@ -125,6 +125,8 @@ class HeadFit:
     held_out : HeldOut or None
         Predictions to calibrate by, see `fit_softmax`; None when not asked for, or when there are
         too few rows to hold some out.
+    output : {"softmax", "sigmoid"}
+        What makes probabilities of the scores: the fit is one of `fit_softmax` or `fit_sigmoid`.
     """
 
     weights: NDArray[np.float32]
@@ -141,11 +143,12 @@ class HeadFit:
     state: dict[str, Any] = field(repr=False)
     path: L2Path | None = field(default=None, repr=False)
     held_out: HeldOut | None = field(default=None, repr=False)
+    output: Literal["softmax", "sigmoid"] = "softmax"
 
     @property
     def head(self) -> Head:
         """The solution as a `Head`."""
-        return Head(((self.weights, self.bias.astype(np.float32)),))
+        return Head(((self.weights, self.bias.astype(np.float32)),), self.output)
 
     @property
     def converged(self) -> bool:
@@ -390,7 +393,7 @@ def select_l2(
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
     folds = stratified_folds(y, n_classes, n_folds, seed)
     enough = enough_to_hold_out(folds, n_folds)
-    path = _RELATIVE_PATH if enough else _RELATIVE_PATH[:0]
+    path = RELATIVE_PATH if enough else RELATIVE_PATH[:0]
     variance, points, start, predictions = _core.softmax_path(
         x,
         y,
@@ -399,7 +402,7 @@ def select_l2(
         n_folds=n_folds if enough else 0,
         path=path,
         predict=predict,
-        tolerance=_PATH_TOLERANCE,
+        tolerance=PATH_TOLERANCE,
         weights=weights,
         pool=workers,
         cancel=cancel,
@@ -407,7 +410,7 @@ def select_l2(
     scale = variance if variance > 0 else 1.0
     strengths = [point[0] for point in points]
     losses = [point[1] for point in points]
-    selected = _minimum(strengths, losses) if points else _RELATIVE_FALLBACK * scale
+    selected = lowest_point(strengths, losses) if points else RELATIVE_FALLBACK * scale
     _LOGGER.info("l2=%.3g chosen among %d strengths", selected, len(points))
     return L2Path(
         l2=tuple(strengths),
@@ -469,7 +472,7 @@ def predict_held_out(
         path=np.array([l2], dtype=np.float64),
         relative=False,
         predict=True,
-        tolerance=_PATH_TOLERANCE,
+        tolerance=PATH_TOLERANCE,
         weights=row_weights(y, n_classes, class_weights, sample_weight),
         pool=pool if pool is not None else _core.ThreadPool(n_threads),
         cancel=cancel,
@@ -477,7 +480,7 @@ def predict_held_out(
     return HeldOut.gather(predictions, folds, n_folds)
 
 
-def _minimum(strengths: list[float], losses: list[float]) -> float:
+def lowest_point(strengths: list[float], losses: list[float]) -> float:
     """Minimum of the parabola, in log(l2), through the lowest point and its neighbours."""
     best = int(np.argmin(losses))
     if best in (0, len(losses) - 1):
