@@ -9,7 +9,7 @@ import os
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from eyespot.listing import (
 )
 from eyespot.options import SplitStrategy
 from eyespot.progress import ProgressCallback, logger
-from eyespot.splitting import group_by_content, held_out
+from eyespot.splitting import group_by_content, held_out, held_out_by_labels
 from eyespot.tables import Table, list_table
 
 if TYPE_CHECKING:
@@ -80,8 +80,9 @@ class DataSource:
     classes : tuple of str
         The labels, sorted by code point. Labels are composed (Unicode NFC), with no space around
         them, so that a folder copied between systems keeps its labels.
-    targets : int64 ndarray of shape (n_images,)
-        Position in `classes` of the label of each image; read-only.
+    targets : int64 ndarray of shape (n_images,) or bool ndarray of shape (n_images, n_classes)
+        Position in `classes` of the label of each image, or, of a source with several labels an
+        image, which of `classes` it bears; read-only.
     ignored : tuple of IgnoredFile
         What was passed over, each with its reason: hidden files, what systems leave behind
         (``Thumbs.db``), empty files, files whose ending no image has (``.txt``), folders without
@@ -105,7 +106,7 @@ class DataSource:
 
     paths: tuple[Path, ...]
     classes: tuple[str, ...]
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
     ignored: tuple[IgnoredFile, ...] = ()
     _cache: dict[str, ContentHashes] = field(default_factory=dict, init=False, repr=False)
 
@@ -115,21 +116,29 @@ class DataSource:
         put(self, "paths", tuple(p if isinstance(p, Path) else as_path(p, "paths") for p in paths))
         put(self, "classes", tuple(self.classes))
         given = np.asarray(self.targets)
-        if given.size and given.dtype.kind not in "iu":
-            _refuse("targets", f"are {given.dtype}; allowed: whole numbers")
-        targets = given.astype(np.int64)  # a copy
+        several = given.ndim == 2 and given.dtype.kind == "b"
+        if given.size and given.dtype.kind not in "iu" and not several:
+            _refuse("targets", f"are {given.dtype}; allowed: whole numbers, or a table of bool")
+        targets = np.array(given, dtype=np.bool_ if several else np.int64)
         targets.setflags(write=False)
         put(self, "targets", targets)
         put(self, "ignored", tuple(self.ignored))
         if list(self.classes) != sorted(set(self.classes)):
             _refuse("classes", f"{self.classes!r} are not sorted and distinct")
+        if several:
+            if targets.shape != (len(self.paths), len(self.classes)):
+                wanted = f"{len(self.paths)} paths and {len(self.classes)} classes"
+                _refuse("targets", f"shape {targets.shape} does not fit {wanted}")
+            return
         if targets.shape != (len(self.paths),):
             _refuse("targets", f"shape {targets.shape} does not fit {len(self.paths)} paths")
         if len(targets) and not 0 <= targets.min() <= targets.max() < len(self.classes):
             _refuse("targets", f"values must be from 0 to {len(self.classes) - 1}")
 
     @classmethod
-    def labeled_directories(cls, path: str | os.PathLike[str]) -> Self:
+    def labeled_directories(
+        cls, path: str | os.PathLike[str], *, multi_label: bool = False
+    ) -> Self:
         """Read a folder that holds one sub-folder per label.
 
         Parameters
@@ -138,6 +147,9 @@ class DataSource:
             The folder. The name of each sub-folder is a label; folders below a sub-folder belong
             to its label, at any depth, through symbolic links too. No folder is read twice for a
             label. Files beside the sub-folders are passed over.
+        multi_label : bool
+            Whether an image that lies in several of the sub-folders, as copies or links, bears all
+            of their labels; see `multi_label`. To find the copies, all files are read.
 
         Raises
         ------
@@ -145,7 +157,8 @@ class DataSource:
             If the folder is not there, is a file, cannot be listed, holds no image, or holds the
             parts of a data set (``train``, ``test``) where labels are expected.
         """
-        return cls._from_listing(list_directories(path))
+        source = cls._from_listing(list_directories(path), multi_label=multi_label)
+        return source._with_copies_joined() if multi_label else source
 
     @classmethod
     def labeled_files(
@@ -174,10 +187,23 @@ class DataSource:
         return cls._from_listing(list_files(path, separator, index))
 
     @classmethod
-    def files_by_label(cls, mapping: Mapping[str, Iterable[str | os.PathLike[str]]]) -> Self:
+    def files_by_label(
+        cls,
+        mapping: Mapping[str, Iterable[str | os.PathLike[str]]],
+        *,
+        multi_label: bool = False,
+    ) -> Self:
         """Take the paths of a mapping of label to paths.
 
         Paths are taken as they are: one that is not there is an unreadable image later.
+
+        Parameters
+        ----------
+        mapping : mapping of str to paths
+            The images of each label.
+        multi_label : bool
+            Whether an image that is listed under several labels, itself or a copy of it, bears all
+            of them; see `multi_label`. To find the copies, all files are read.
 
         Raises
         ------
@@ -186,15 +212,19 @@ class DataSource:
         InvalidOption
             If `mapping` is not of this form.
         """
-        return cls._from_listing(list_mapping(mapping))
+        source = cls._from_listing(list_mapping(mapping), multi_label=multi_label)
+        return source._with_copies_joined() if multi_label else source
 
     @classmethod
     def from_table(
         cls,
         table: Table | str | os.PathLike[str],
         path_column: str = "path",
-        label_column: str = "label",
+        label_column: str | Sequence[str] = "label",
         base_dir: str | os.PathLike[str] | None = None,
+        *,
+        label_separator: str | None = None,
+        multi_label: bool = False,
     ) -> Self:
         """Take the rows of a table: a CSV file, or any data frame or dict of columns.
 
@@ -204,12 +234,23 @@ class DataSource:
             A CSV file in UTF-8 (commas, semicolons, tabs or bars between the columns), or an
             object that gives a column for ``table[name]``: pandas, polars, pyarrow, a dict of
             lists.
-        path_column, label_column : str
-            Names of the two columns. Labels that are no text are written as text. Rows without a
-            path or a label are passed over.
+        path_column : str
+            Name of the column of the paths. Rows without one are passed over.
+        label_column : str or sequence of str
+            Name of the column of the labels. Labels that are no text are written as text. Rows
+            without a label are passed over. Several names give a source with several labels an
+            image: each cell holds a label or nothing, or, where the columns hold nothing but yes
+            and no (1 and 0, true and false), the names of the columns are the labels.
         base_dir : str or os.PathLike, optional
             Where relative paths begin. Default: the folder of the CSV file, or the current folder.
             Backslashes part folders where no file with a backslash in its name is there.
+        label_separator : str, optional
+            What parts the labels in a cell, such as ``";"``; gives a source with several labels an
+            image.
+        multi_label : bool
+            Whether the rows of one path add up to the labels of one image; see `multi_label`. So
+            in any case where there is a separator or several columns. An image whose cells are
+            empty then bears none of the labels, which a classifier learns from, too.
 
         Raises
         ------
@@ -219,10 +260,15 @@ class DataSource:
         InvalidOption
             If an argument is of the wrong kind.
         """
-        return cls._from_listing(list_table(table, path_column, label_column, base_dir))
+        columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
+        several = multi_label or label_separator is not None or len(columns) > 1
+        listing = list_table(
+            table, path_column, columns, base_dir, separator=label_separator, several=several
+        )
+        return cls._from_listing(listing, multi_label=several)
 
     @classmethod
-    def _from_listing(cls, listing: Listing) -> Self:
+    def _from_listing(cls, listing: Listing, *, multi_label: bool = False) -> Self:
         times: dict[tuple[str, Path], int] = {}
         for pair in listing.found:
             times[pair] = times.get(pair, 0) + 1
@@ -235,12 +281,42 @@ class DataSource:
         ignored = sorted(listing.ignored, key=lambda entry: _path_key(entry.path))
         if ignored:
             logger.info("passed over %d files or folders that are no images", len(ignored))
+        if multi_label:
+            every = {path for _, path in ordered} | set(listing.unlabelled)
+            paths = sorted(every, key=_path_key)
+            row = {path: i for i, path in enumerate(paths)}
+            table = np.zeros((len(paths), len(classes)), dtype=np.bool_)
+            for label, path in ordered:
+                table[row[path], position[label]] = True
+            return cls(
+                paths=tuple(paths), classes=tuple(classes), targets=table, ignored=tuple(ignored)
+            )
         return cls(
             paths=tuple(path for _, path in ordered),
             classes=tuple(classes),
             targets=np.array([position[label] for label, _ in ordered], dtype=np.int64),
             ignored=tuple(ignored),
         )
+
+    def _with_copies_joined(self) -> Self:
+        """Return the source with each content once, under all labels of its copies."""
+        groups = group_by_content(self.hashes().digests)
+        first_of = {i: group[0] for group in groups.values() for i in group}
+        keep = [i for i in range(len(self)) if first_of.get(i, i) == i]
+        targets = self.targets.copy()
+        ignored = list(self.ignored)
+        for group in groups.values():
+            targets[group[0]] = self.targets[group].any(axis=0)
+            reason = f"a copy of {self.paths[group[0]]}, which has its labels too"
+            ignored += [IgnoredFile(path=self.paths[i], reason=reason) for i in group[1:]]
+        twin = type(self)(
+            paths=tuple(self.paths[i] for i in keep),
+            classes=self.classes,
+            targets=targets[keep],
+            ignored=tuple(sorted(ignored, key=lambda entry: _path_key(entry.path))),
+        )
+        twin._cache.update(self.take(keep)._cache)
+        return twin
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -250,20 +326,51 @@ class DataSource:
         return f"<DataSource: {_count(len(self), 'image')} of {_classes(self.classes)}{ignored}>"
 
     @property
+    def multi_label(self) -> bool:
+        """Whether each image bears any number of labels, not just one.
+
+        Such a source trains a `MultiLabelImageClassifier`, and its `targets` are a table of yes and
+        no. Its images are sorted by path.
+        """
+        return self.targets.ndim == 2
+
+    @property
+    def label_sets(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each image, sorted, in the order of `paths`."""
+        if not self.multi_label:
+            return tuple((label,) for label in self.labels)
+        return tuple(
+            tuple(self.classes[i] for i in np.flatnonzero(row).tolist()) for row in self.targets
+        )
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """The label of each image, in the order of `paths`."""
+        """The label of each image, in the order of `paths`; see `label_sets` for several each.
+
+        Raises
+        ------
+        InvalidOption
+            If images of this source bear several labels.
+        """
+        if self.multi_label:
+            _refuse("labels", "the images bear several labels each; label_sets has them")
         return tuple(self.classes[target] for target in self.targets.tolist())
 
     def labeled_images(self) -> dict[str, list[Path]]:
         """Return the images of each label, both sorted."""
         images: dict[str, list[Path]] = {label: [] for label in self.classes}
-        for label, path in zip(self.labels, self.paths, strict=True):
-            images[label].append(path)
+        for labels, path in zip(self.label_sets, self.paths, strict=True):
+            for label in labels:
+                images[label].append(path)
         return images
 
     def counts(self) -> dict[str, int]:
         """Return the number of images of each label."""
-        numbers = np.bincount(self.targets, minlength=len(self.classes))
+        numbers = (
+            self.targets.sum(axis=0)
+            if self.multi_label
+            else np.bincount(self.targets, minlength=len(self.classes))
+        )
         return dict(zip(self.classes, numbers.tolist(), strict=True))
 
     def take(self, indices: Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Self:
@@ -317,9 +424,17 @@ class DataSource:
             )
             raise DataError(message, source=unknown[0], code="unknown_label")
         position = {label: i for i, label in enumerate(known)}
+        if self.multi_label:
+            table = np.zeros((len(self), len(known)), dtype=np.bool_)
+            for column, label in zip(self.targets.T, self.classes, strict=True):
+                if label in position:  # else no image bears it
+                    table[:, position[label]] = column
+            return self._with_targets(known, table)
         translated = np.array([position.get(label, 0) for label in self.classes], dtype=np.int64)
-        targets = translated[self.targets] if len(self) else self.targets
-        twin = type(self)(paths=self.paths, classes=known, targets=targets, ignored=self.ignored)
+        return self._with_targets(known, translated[self.targets] if len(self) else self.targets)
+
+    def _with_targets(self, classes: tuple[str, ...], targets: NDArray[Any]) -> Self:
+        twin = type(self)(paths=self.paths, classes=classes, targets=targets, ignored=self.ignored)
         twin._cache.update(self._cache)
         return twin
 
@@ -335,12 +450,15 @@ class DataSource:
         Raises
         ------
         DataError
-            If there are fewer than two classes with images.
+            If there are fewer than two classes with images; of a source with several labels an
+            image, if all or none of the images bear a label.
         """
         counts = {label: n for label, n in self.counts().items() if n}
         if not counts:
             raise DataError("there are no images to train on", code="no_images")
-        if len(counts) == 1:
+        if self.multi_label:
+            self._check_every_label()
+        elif len(counts) == 1:
             label, n = next(iter(counts.items()))
             message = f"{_count(n, 'image')}, all of the label {label!r}; training needs two labels"
             folders = {path.parent for path in self.paths}
@@ -369,6 +487,19 @@ class DataSource:
                 f"{_some(few)}"
             )
         return tuple(notes)
+
+    def _check_every_label(self) -> None:
+        """Refuse labels that all or none of the images bear; with one image, that is any label."""
+        for label, n in self.counts().items():
+            if 0 < n < len(self):
+                continue
+            which = "no image bears" if n == 0 else "every image bears"
+            missing = "one that does" if n == 0 else "some that do not"
+            message = (
+                f"{which} the label {label!r}, so it cannot be learnt; add images ({missing}), or "
+                "take the label out"
+            )
+            raise DataError(message, source=label, code="one_class")
 
     def hashes(
         self,
@@ -409,11 +540,12 @@ class DataSource:
 
     def duplicates(self) -> tuple[DuplicateGroup, ...]:
         """Return the groups of files that are equal to the last byte, in the order of `paths`."""
+        labels = [" + ".join(names) or "no label" for names in self.label_sets]
         return tuple(
             DuplicateGroup(
                 digest=digest,
                 paths=tuple(self.paths[i] for i in group),
-                labels=tuple(self.classes[self.targets[i]] for i in group),
+                labels=tuple(labels[i] for i in group),
             )
             for digest, group in group_by_content(self.hashes().digests).items()
             if len(group) > 1
@@ -452,14 +584,20 @@ class DataSource:
         image. The choice follows from the seed and the contents of the files: the order of the
         listing, the names and the place of the folder do not matter. Byte-identical files stay
         together, and in training if their labels differ. Unreadable files stay in training, where
-        they are reported; they do not count as images here.
+        they are reported; they do not count as images here. Where images bear several labels,
+        the number and the shares of the classes are met as nearly as iterative stratification can
+        (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011).
         """
         if not isinstance(cast("object", strategy), SplitStrategy):
             _refuse("strategy", f"{strategy!r}; allowed: a SplitStrategy")
         digests = self.hashes().digests
         n_read = sum(digest is not None for digest in digests)
         count = strategy.validation_count(n_read)
-        mask = held_out(self.targets, digests, len(self.classes), count, strategy.seed)
+        mask = (
+            held_out_by_labels(self.targets, digests, count, strategy.seed)
+            if self.multi_label
+            else held_out(self.targets, digests, len(self.classes), count, strategy.seed)
+        )
         train = self.take(~mask)
         validation = self.take(mask) if mask.any() else None
         conflicts = tuple(group for group in self.duplicates() if group.conflicting)

@@ -79,9 +79,13 @@ class IgnoredFile:
 
 @dataclass(slots=True)
 class Listing:
-    """What was found, in no particular order: (label, path) pairs, and what was passed over."""
+    """What was found, in no particular order: (label, path) pairs, and what was passed over.
+
+    In `unlabelled` are the images that bear none of the labels, where an image may bear several.
+    """
 
     found: list[tuple[str, Path]] = field(default_factory=list)
+    unlabelled: list[Path] = field(default_factory=list)
     ignored: list[IgnoredFile] = field(default_factory=list)
 
     def ignore(self, path: str | Path, reason: str) -> None:

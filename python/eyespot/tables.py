@@ -25,6 +25,8 @@ __all__ = ["Table", "list_table"]
 
 # Spreadsheets write the separator of the reader's country.
 _DELIMITERS = (",", ";", "\t", "|")
+_ANSWERS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True}
+_ANSWERS |= {"0.0": False, "1.0": True}  # whole numbers beside an empty cell become these
 _OTHER_TABLES = {".feather", ".json", ".jsonl", ".ods", ".parquet", ".xls", ".xlsx"}
 
 
@@ -39,49 +41,94 @@ class Table(Protocol):
 def list_table(
     table: Table | str | os.PathLike[str],
     path_column: str,
-    label_column: str,
+    label_columns: Sequence[str],
     base_dir: str | os.PathLike[str] | None,
+    *,
+    separator: str | None = None,
+    several: bool = False,
 ) -> Listing:
-    """List the rows of a table; a row without a path or a label is passed over, with the reason."""
-    path_column, label_column = text(path_column, "path_column"), text(label_column, "label_column")
+    """List the rows of a table; a row without a path or a label is passed over, with the reason.
+
+    With `several`, an image may bear any number of labels, and one without a label bears none.
+    """
+    path_column = text(path_column, "path_column")
+    if not label_columns:
+        message = "label_column names no column; allowed: one name or several"
+        raise InvalidOption(message, source="label_column", code="invalid_argument")
+    label_columns = [text(name, "label_column") for name in label_columns]
+    if separator is not None:
+        separator = text(separator, "label_separator")
     base = None if base_dir is None else with_home(as_path(base_dir, "base_dir"))
-    paths: Sequence[object]
-    labels: Sequence[object]
+    columns: list[Sequence[object]]
     numbers: Sequence[int]
+    names = (path_column, *label_columns)
     if isinstance(table, (str, os.PathLike)):
         file = with_home(as_path(table, "table"))
         source, row_source = str(file), file
-        paths, labels, numbers = _read_csv(file, path_column, label_column)
+        columns, numbers = _read_csv(file, names)
         base = file.parent if base is None else base
         unit = "line"
     else:
         source, row_source = "the table", Path("table")
-        paths = _column(table, path_column)
-        labels = _column(table, label_column)
-        numbers, unit = range(len(paths)), "row"
-    if len(paths) != len(labels):
-        message = (
-            f"{source}: column {path_column!r} has {len(paths):,} rows but {label_column!r} has "
-            f"{len(labels):,}"
-        )
-        raise DataError(message, source=source, code="bad_table")
+        columns = [_column(table, name) for name in names]
+        numbers, unit = range(len(columns[0])), "row"
+    for name, column in zip(names, columns, strict=True):
+        if len(column) != len(columns[0]):
+            message = (
+                f"{source}: column {path_column!r} has {len(columns[0]):,} rows but {name!r} has "
+                f"{len(column):,}"
+            )
+            raise DataError(message, source=source, code="bad_table")
+    if len(label_columns) > 1:
+        columns[1:] = _named_by_column(label_columns, columns[1:])
 
     listing = Listing()
-    for number, value, label in zip(numbers, paths, labels, strict=True):
+    for number, value, *cells in zip(numbers, *columns, strict=True):
         row = f"{source}, {unit} {number}"
         if _is_missing(value):
             listing.ignore(row_source, f"{unit} {number} has no path")
             continue
         path = _locate(value, base, row)
-        if _is_missing(label):
+        labels = [label for cell in cells for label in _labels(cell, separator)]
+        listing.found += [(clean_label(label, row), path) for label in labels]
+        if not labels and several:
+            listing.unlabelled.append(path)
+        elif not labels:
             listing.ignore(path, f"{unit} {number} of {source} has no label")
-        else:
-            name = os.fsdecode(label) if isinstance(label, bytes) else str(label)
-            listing.found.append((clean_label(name, row), path))
     where = "the current folder" if base is None else str(base)
     hint = f" (paths are taken from {where}; base_dir names another folder)"
     check_some_exist(listing, source, hint)
     return listing
+
+
+def _labels(cell: object, separator: str | None) -> list[str]:
+    """Return the labels that a cell names; parts that are blank are none."""
+    if _is_missing(cell):
+        return []
+    name = os.fsdecode(cell) if isinstance(cell, bytes) else str(cell)
+    if separator is None:
+        return [name]
+    return [part for part in name.split(separator) if part.strip()]
+
+
+def _named_by_column(
+    names: Sequence[str], columns: Sequence[Sequence[object]]
+) -> list[Sequence[object]]:
+    """Turn columns of yes and no into columns of their names; other columns stay as they are."""
+    answers = [[_yes_or_no(cell) for cell in column] for column in columns]
+    if any(answer is None for column in answers for answer in column):
+        return list(columns)
+    return [
+        [name if answer else None for answer in column]
+        for name, column in zip(names, answers, strict=True)
+    ]
+
+
+def _yes_or_no(cell: object) -> bool | None:
+    """Return what a cell of a column of yes and no says; an empty one says no."""
+    if _is_missing(cell):
+        return False
+    return _ANSWERS.get(str(cell).strip().lower())
 
 
 def _locate(value: object, base: Path | None, source: str) -> Path:
@@ -102,18 +149,16 @@ def _locate(value: object, base: Path | None, source: str) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def _read_csv(
-    file: Path, path_column: str, label_column: str
-) -> tuple[list[str], list[str], list[int]]:
+def _read_csv(file: Path, wanted: Sequence[str]) -> tuple[list[Sequence[object]], list[int]]:
     if file.suffix.lower() in _OTHER_TABLES:
         message = f"{file} is no CSV file; read it with pandas or polars and pass the data frame"
         raise DataError(message, source=str(file), code="bad_table")
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             header = stream.readline()
-            delimiter = _delimiter(file, header, path_column, label_column)
+            delimiter = _delimiter(file, header, wanted)
             stream.seek(0)
-            return _read_columns(stream, delimiter, path_column, label_column)
+            return _read_columns(stream, delimiter, wanted)
     except FileNotFoundError:
         raise DataError(
             f"{file}: there is no such file", source=str(file), code="not_found"
@@ -132,32 +177,32 @@ def _header(line: str, delimiter: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
 
 
-def _delimiter(file: Path, line: str, path_column: str, label_column: str) -> str:
-    wanted = {path_column, label_column}
+def _delimiter(file: Path, line: str, wanted: Sequence[str]) -> str:
     for delimiter in _DELIMITERS:
-        if wanted <= set(_header(line, delimiter)):
+        if set(wanted) <= set(_header(line, delimiter)):
             return delimiter
     names = max((_header(line, delimiter) for delimiter in _DELIMITERS), key=len)
     if not any(names):
         raise DataError(f"{file} is empty", source=str(file), code="bad_table")
-    missing = next(name for name in (path_column, label_column) if name not in names)
+    missing = next(name for name in wanted if name not in names)
     raise _no_column(str(file), missing, names, "; the first line must name the columns")
 
 
 def _read_columns(
-    stream: Iterable[str], delimiter: str, path_column: str, label_column: str
-) -> tuple[list[str], list[str], list[int]]:
-    """Return the paths, the labels, and the number of the line that each row ends on."""
+    stream: Iterable[str], delimiter: str, wanted: Sequence[str]
+) -> tuple[list[Sequence[object]], list[int]]:
+    """Return the wanted columns, and the number of the line that each row ends on."""
     rows = csv.reader(stream, delimiter=delimiter)
     names = [name.strip() for name in next(rows)]
-    at_path, at_label = names.index(path_column), names.index(label_column)
-    paths, labels, numbers = [], [], []
+    places = [names.index(name) for name in wanted]
+    columns: list[list[str]] = [[] for _ in wanted]
+    numbers = []
     for row in rows:
         if row:  # a blank line is no row
-            paths.append(row[at_path] if at_path < len(row) else "")
-            labels.append(row[at_label] if at_label < len(row) else "")
+            for column, place in zip(columns, places, strict=True):
+                column.append(row[place] if place < len(row) else "")
             numbers.append(rows.line_num)
-    return paths, labels, numbers
+    return list(columns), numbers
 
 
 def _column(table: object, name: str) -> list[object]:
