@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from eyespot.calibration import expected_calibration_error
-from eyespot.errors import DataError, ImageError, InvalidOption, printable
+from eyespot.errors import DataError, ImageError, printable
+from eyespot.measuring import (
+    LEAST_PROBABILITY,
+    as_json,
+    folded,
+    form,
+    number,
+    pandas,
+    plain,
+    skipped_html,
+    skipped_text,
+    unfit,
+)
 from eyespot.options import integer
 from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
 
@@ -22,14 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassMetrics", "ClassifierMetrics", "Confusion"]
 
-_LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 _ROWS_AT_A_TIME = 4096
 _SUM_TOLERANCE = 1e-3
 _TEXT_MATRIX_CLASSES = 12  # a larger confusion matrix is told as its largest entries
 _TEXT_MATRIX_COLUMNS = 60  # what is left of 80 is for the labels
 _HTML_MATRIX_CLASSES = 40
 _TEXT_ROWS = 30  # of more classes, text shows the weakest
-_TEXT_SKIPPED = 5
 _TOP_K = 5
 
 
@@ -137,11 +146,11 @@ class ClassifierMetrics:
         for name, shape in (("confusion", (n_classes, n_classes)), ("rank_counts", (n_classes,))):
             array = np.array(getattr(self, name), dtype=np.int64)
             if array.shape != shape or (array < 0).any():
-                raise _unfit(name, f"must be {shape} counts, is of shape {array.shape}")
+                raise unfit(name, f"must be {shape} counts, is of shape {array.shape}")
             array.setflags(write=False)
             put(self, name, array)
         if self.confusion.sum() != self.rank_counts.sum():
-            raise _unfit("rank_counts", "counts other images than confusion")
+            raise unfit("rank_counts", "counts other images than confusion")
 
     @classmethod
     def from_probabilities(
@@ -177,17 +186,17 @@ class ClassifierMetrics:
         truth, table = np.asarray(targets), np.asarray(probabilities)
         n_images, n_classes = len(truth), len(classes)
         if len(set(classes)) != n_classes:
-            raise _unfit("classes", "has the same label twice")
+            raise unfit("classes", "has the same label twice")
         if truth.ndim != 1 or (n_images and truth.dtype.kind not in "iu"):
-            raise _unfit("targets", f"must be whole numbers in one row, is {_form(truth)}")
+            raise unfit("targets", f"must be whole numbers in one row, is {form(truth)}")
         if table.shape != (n_images, n_classes) or table.dtype.kind != "f":
             wanted = f"floats of shape ({n_images}, {n_classes})"
-            raise _unfit("probabilities", f"must be {wanted}, is {_form(table)}")
+            raise unfit("probabilities", f"must be {wanted}, is {form(table)}")
         if n_images == 0:
             hint = f"; {len(skipped):,} could not be read, such as {skipped[0]}" if skipped else ""
             raise DataError(f"there is no image to evaluate{hint}", code="no_images")
         if truth.min() < 0 or truth.max() >= n_classes:
-            raise _unfit("targets", f"must be from 0 to {n_classes - 1}")
+            raise unfit("targets", f"must be from 0 to {n_classes - 1}")
 
         confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
         rank_counts = np.zeros(n_classes, dtype=np.int64)
@@ -201,7 +210,7 @@ class ClassifierMetrics:
             ranks = ((block > of_true) | before).sum(axis=1)
             np.add.at(confusion, (true, block.argmax(axis=1)), 1)
             rank_counts += np.bincount(ranks, minlength=n_classes)
-            losses[rows] = -np.log(np.clip(of_true[:, 0], _LEAST_PROBABILITY, 1.0))
+            losses[rows] = -np.log(np.clip(of_true[:, 0], LEAST_PROBABILITY, 1.0))
         return cls(
             classes=tuple(classes),
             confusion=confusion,
@@ -324,26 +333,25 @@ class ClassifierMetrics:
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
             "rank_counts": self.rank_counts.tolist(),
-            "log_loss": _plain(self.log_loss),
-            "expected_calibration_error": _plain(self.expected_calibration_error),
+            "log_loss": plain(self.log_loss),
+            "expected_calibration_error": plain(self.expected_calibration_error),
             "skipped": [asdict(error) for error in self.skipped],
             "n_images": self.n_images,
-            "accuracy": _plain(self.accuracy),
-            "classification_error": _plain(self.classification_error),
-            "top_k_accuracy": {str(k): _plain(self.top_k_accuracy(k)) for k in ks},
-            "macro_precision": _plain(self.macro_precision),
-            "macro_recall": _plain(self.macro_recall),
-            "macro_f1": _plain(self.macro_f1),
+            "accuracy": plain(self.accuracy),
+            "classification_error": plain(self.classification_error),
+            "top_k_accuracy": {str(k): plain(self.top_k_accuracy(k)) for k in ks},
+            "macro_precision": plain(self.macro_precision),
+            "macro_recall": plain(self.macro_recall),
+            "macro_f1": plain(self.macro_f1),
             "precision_recall": [
-                {key: _plain(value) for key, value in asdict(row).items()}
+                {key: plain(value) for key, value in asdict(row).items()}
                 for row in self.precision_recall
             ],
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return `to_dict` as JSON text."""
-        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-        return printable(text)  # in JSON, too, that is how such a character is written
+        return as_json(self.to_dict(), indent)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -359,14 +367,14 @@ class ClassifierMetrics:
                 classes=tuple(values["classes"]),
                 confusion=np.array(values["confusion"]).reshape(len(values["classes"]), -1),
                 rank_counts=values["rank_counts"],
-                log_loss=_number(values["log_loss"]),
-                expected_calibration_error=_number(values.get("expected_calibration_error")),
+                log_loss=number(values["log_loss"]),
+                expected_calibration_error=number(values.get("expected_calibration_error")),
                 skipped=tuple(ImageError(**error) for error in values["skipped"]),
             )
         except KeyError as error:
-            raise _unfit("values", f"has no entry {error.args[0]!r}") from None
+            raise unfit("values", f"has no entry {error.args[0]!r}") from None
         except (TypeError, ValueError) as error:
-            raise _unfit("values", f"does not fit: {error}") from error
+            raise unfit("values", f"does not fit: {error}") from error
 
     def confusion_frame(self) -> pd.DataFrame:
         """Return `confusion` as a data frame, true classes down and predicted ones across.
@@ -376,7 +384,7 @@ class ClassifierMetrics:
         ImportError
             If pandas is not installed.
         """
-        frame = _pandas().DataFrame(self.confusion, index=self.classes, columns=self.classes)
+        frame = pandas().DataFrame(self.confusion, index=self.classes, columns=self.classes)
         return frame.rename_axis(index="true", columns="predicted")
 
     def precision_recall_frame(self) -> pd.DataFrame:
@@ -388,15 +396,15 @@ class ClassifierMetrics:
             If pandas is not installed.
         """
         rows = [asdict(row) for row in self.precision_recall]
-        return _pandas().DataFrame(rows).set_index("label")
+        return pandas().DataFrame(rows).set_index("label")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ClassifierMetrics):
             return NotImplemented
         return (
-            (self.classes, _plain(self.log_loss), self.skipped)
-            == (other.classes, _plain(other.log_loss), other.skipped)
-            and _plain(self.expected_calibration_error) == _plain(other.expected_calibration_error)
+            (self.classes, plain(self.log_loss), self.skipped)
+            == (other.classes, plain(other.log_loss), other.skipped)
+            and plain(self.expected_calibration_error) == plain(other.expected_calibration_error)
             and np.array_equal(self.rank_counts, other.rank_counts)
             and np.array_equal(self.confusion, other.confusion)
         )
@@ -463,11 +471,7 @@ class ClassifierMetrics:
         elif mistakes := self.most_confused(10):
             table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in mistakes]
             lines += ["", "most frequent mistakes", text_table(_MISTAKE_HEADER, table, left=2)]
-        if self.skipped:
-            skipped = [[error.source, error.message] for error in self.skipped[:_TEXT_SKIPPED]]
-            lines += ["", text_table(["skipped image", "why"], skipped, left=2)]
-            if len(self.skipped) > _TEXT_SKIPPED:
-                lines.append(f"… and {len(self.skipped) - _TEXT_SKIPPED:,} more")
+        lines += skipped_text(self.skipped)
         return "\n".join(lines)
 
     def _text_matrix(self) -> str | None:
@@ -494,7 +498,7 @@ class ClassifierMetrics:
         parts = [f'<div class="facts">{facts}</div>']
         classes = html_table("Classes", _CLASS_HEADER, self._class_rows(self.precision_recall))
         if len(self.classes) > _HTML_MATRIX_CLASSES:
-            parts.append(_folded(f"{len(self.classes)} classes", classes))
+            parts.append(folded(f"{len(self.classes)} classes", classes))
         else:
             counts = self.confusion
             parts.append(classes)
@@ -509,10 +513,7 @@ class ClassifierMetrics:
         if mistakes := self.most_confused(10):
             table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in mistakes]
             parts.append(html_table("Most frequent mistakes", _MISTAKE_HEADER, table, left=2))
-        if self.skipped:
-            skipped = [[error.source, error.code, error.message] for error in self.skipped]
-            table_html = html_table("Skipped", ["image", "code", "why"], skipped[:1000], left=3)
-            parts.append(_folded(f"{len(skipped):,} images were skipped", table_html))
+        parts.append(skipped_html(self.skipped))
         return printable(f'<div class="eyespot">{STYLE}{"".join(parts)}</div>')
 
 
@@ -520,42 +521,13 @@ _CLASS_HEADER = ["class", "images", "predicted", "precision", "recall", "F1"]
 _MISTAKE_HEADER = ["true class", "predicted class", "images", "of the class"]
 
 
-def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>{content}</details>"
-
-
 def _check_rows(block: NDArray[np.float64], start: int) -> None:
     sums = block.sum(axis=1)
     good = (block >= 0).all(axis=1) & (np.abs(sums - 1) <= _SUM_TOLERANCE)  # NaN compares false
     if not good.all():
         row = int(np.argmin(good))
-        raise _unfit(
+        raise unfit(
             "probabilities",
             f"row {start + row} must be numbers from 0 up that add up to 1; they add up to "
             f"{sums[row]:.6g}, the least is {block[row].min():.6g}",
         )
-
-
-def _form(array: NDArray[Any]) -> str:
-    return f"{array.dtype} of shape {array.shape}"
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _pandas() -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        message = "data frames need pandas: pip install pandas"
-        raise ImportError(message) from error
-    return pd
-
-
-def _unfit(name: str, what: str) -> InvalidOption:
-    return InvalidOption(f"{name} {what}", source=name, code="invalid_argument")
