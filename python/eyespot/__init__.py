@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Variant,
         augment,
     )
-    from eyespot.classifier import ImageClassifier
     from eyespot.data import DataSource, Split
     from eyespot.errors import (
         AssumptionWarning,
@@ -47,12 +46,16 @@ if TYPE_CHECKING:
         PerceptronFit,
         StopReason,
         fit_perceptron,
+        fit_sigmoid,
         fit_softmax,
         softmax_probabilities,
     )
+    from eyespot.image_classifier import ImageClassifier
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.model_metadata import ModelMetadata
+    from eyespot.multi_label_classifier import MultiLabelImageClassifier
+    from eyespot.multi_label_metrics import MultiLabelMetrics
     from eyespot.options import (
         Classifier,
         CropPolicy,
@@ -93,7 +96,7 @@ _HOMES: Final[dict[str, str]] = {
     "Flip": "augmentation",
     "Head": "head",
     "HeadFit": "head",
-    "ImageClassifier": "classifier",
+    "ImageClassifier": "image_classifier",
     "ImageError": "errors",
     "IncompatibleParameters": "errors",
     "Inference": "predictions",
@@ -106,6 +109,8 @@ _HOMES: Final[dict[str, str]] = {
     "MultilayerPerceptron": "estimator",
     "Noise": "augmentation",
     "PerceptronFit": "head",
+    "MultiLabelImageClassifier": "multi_label_classifier",
+    "MultiLabelMetrics": "multi_label_metrics",
     "Phase": "progress",
     "Prediction": "predictions",
     "Preprocessing": "options",
@@ -123,6 +128,7 @@ _HOMES: Final[dict[str, str]] = {
     "__version__": "_core",
     "augment": "augmentation",
     "fit_perceptron": "head",
+    "fit_sigmoid": "head",
     "fit_softmax": "head",
     "get_cmake_dir": "paths",
     "get_include": "paths",
@@ -165,6 +171,8 @@ __all__ = [
     "ModelMetadata",
     "ModelParameters",
     "ModifiedTrainingData",
+    "MultiLabelImageClassifier",
+    "MultiLabelMetrics",
     "MultilayerPerceptron",
     "Noise",
     "PerceptronFit",
@@ -185,6 +193,7 @@ __all__ = [
     "__version__",
     "augment",
     "fit_perceptron",
+    "fit_sigmoid",
     "fit_softmax",
     "get_cmake_dir",
     "get_include",

@@ -1,24 +1,25 @@
-"""The image classifier: train it, ask it, keep it in one ONNX file.
+"""What the image classifiers share: train one, ask it, keep it in one ONNX file.
 
-An `ImageClassifier` *is* one ONNX model. Training makes the model's bytes, saving writes them,
-loading reads them, and every prediction runs them, so a model answers the same before it is saved
-and after, in eyespot and in any other ONNX Runtime.
+A classifier *is* one ONNX model. Training makes the model's bytes, saving writes them, loading
+reads them, and every prediction runs them, so a model answers the same before it is saved and
+after, in eyespot and in any other ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 
 from eyespot import training
 from eyespot.data import DataSource
-from eyespot.errors import DataError, InvalidOption
+from eyespot.errors import DataError, ImageError, InvalidOption, ModelError
 from eyespot.export.onnx import METADATA_FACTS
 from eyespot.files import write_atomically
 from eyespot.metrics import ClassifierMetrics
@@ -26,14 +27,16 @@ from eyespot.model_file import (
     damaged,
     describe,
     describe_html,
+    headline,
     model_of,
     open_model,
     read_model,
     sentence,
     starting_head,
 )
-from eyespot.options import ModelParameters, integer
-from eyespot.predictions import Inference, Prediction
+from eyespot.multi_label_metrics import MultiLabelMetrics
+from eyespot.options import ModelParameters
+from eyespot.predictions import Inference
 from eyespot.progress import Phase, ProgressCallback
 
 if TYPE_CHECKING:
@@ -46,63 +49,44 @@ if TYPE_CHECKING:
     from eyespot.options import Preprocessing
     from eyespot.training import TrainingReport
 
-__all__ = ["ImageClassifier"]
+__all__ = ["ImageModel"]
+
+MetricsT = TypeVar("MetricsT", ClassifierMetrics, MultiLabelMetrics)
 
 
-class ImageClassifier:
-    """Tells which of the labels that it was trained on an image shows.
+class ImageModel(ABC, Generic[MetricsT]):
+    """What the classifiers share: one ONNX model that is trained, asked and kept.
 
-    Make one with `train` or `load`. It never changes afterwards, and it may be used from several
-    threads and pickled.
-
-    Parameters
-    ----------
-    model : bytes
-        An ONNX model that eyespot saved.
-    source : str, optional
-        What to call the model in error messages, such as its path.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        The labels, sorted; the order of the columns of every probability array.
-    preprocessing : Preprocessing
-        What the model's input takes: the size, the crop and the filter; uint8 RGB pixels, NHWC.
-    metadata : ModelMetadata
-        What its maker says of it: author, description, licence, version.
-    parameters : mapping
-        The parameters of the training, as plain values.
-    training_metrics : ClassifierMetrics
-        On the images that the head was trained on: a bound from above, not an estimate.
-    validation_metrics : ClassifierMetrics or None
-        On the images that were held out; ``None`` when none were.
-    training_report : TrainingReport or None
-        Times and skipped files of the training; ``None`` for a loaded model, because they are not
-        saved with it.
-
-    Raises
-    ------
-    ModelError
-        If `model` is no ONNX model, or not one that eyespot made, or of a later version.
-
-    Examples
-    --------
-    >>> from eyespot import DataSource, ImageClassifier  # doctest: +SKIP
-    >>> model = ImageClassifier.train(DataSource.labeled_directories("photos"))  # doctest: +SKIP
-    >>> model.predict("a.jpg")  # doctest: +SKIP
-    'ants'
+    See `ImageClassifier` and `MultiLabelImageClassifier`.
     """
+
+    #: Whether an image may bear several labels.
+    _multi_label: ClassVar[bool]
+    #: The class of the other kind, for messages.
+    _other_kind: ClassVar[str]
 
     def __init__(self, model: bytes, *, source: str = "<bytes>") -> None:
         if not isinstance(cast("object", model), (bytes, bytearray, memoryview)):
             message = (
                 f"model is a {type(model).__name__}; allowed: the bytes of a model; "
-                "ImageClassifier.load reads a file"
+                f"{type(self).__name__}.load reads a file"
             )
             raise InvalidOption(message, source="model", code="invalid_argument")
         self._opened = open_model(bytes(model), source)
+        if self._opened.multi_label is not self._multi_label:
+            several = "several labels" if self._opened.multi_label else "one label"
+            message = f"{source}: a model that gives an image {several}; use {self._other_kind}"
+            raise ModelError(message, source=source, code="unsupported_model")
+        facts = self._opened.facts
+        told = facts["metrics"]
+        held_out = told.get("validation")
         try:
-            self._training_metrics, self._validation_metrics = _metrics(self._opened.facts)
+            self._training_metrics: MetricsT = self._read_metrics(
+                facts["classes"], told.get("training")
+            )
+            self._validation_metrics: MetricsT | None = (
+                None if held_out is None else self._read_metrics(facts["classes"], held_out)
+            )
         except InvalidOption as error:
             raise damaged(source, str(error)) from error
         self.training_report: TrainingReport | None = None
@@ -119,7 +103,7 @@ class ImageClassifier:
         data: DataSource,
         parameters: ModelParameters | None = None,
         *,
-        start: ImageClassifier | None = None,
+        start: Self | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Self:
@@ -131,7 +115,7 @@ class ImageClassifier:
             Images with their labels: at least two labels, and two images of each.
         parameters : ModelParameters, optional
             How to train; the defaults are Create ML's.
-        start : ImageClassifier, optional
+        start : classifier of this kind, optional
             An earlier classifier on the same backbone, of the same kind and layer sizes, whose
             weights the solver starts from: labels may have come or gone, and images too. A
             logistic regressor ends at the same optimum, sooner; a multilayer perceptron goes on
@@ -172,14 +156,17 @@ class ImageClassifier:
         The model's bytes follow from the images' contents, their labels and the parameters: not
         from the number of threads, the order or the place of the files, or the time.
         """
-        data = _data(data)
+        data = cls._data(data)
         if parameters is None:
             parameters = ModelParameters()
         elif not isinstance(cast("object", parameters), ModelParameters):
             message = f"parameters is a {type(parameters).__name__}; allowed: ModelParameters"
             raise InvalidOption(message, source="parameters", code="invalid_argument")
-        if not isinstance(cast("object", start), ImageClassifier | None):
-            message = f"start is a {type(start).__name__}; allowed: an ImageClassifier, or None"
+        if not isinstance(cast("object", start), cls | None):
+            article = "a" if cls._multi_label else "an"
+            message = (
+                f"start is a {type(start).__name__}; allowed: {article} {cls.__name__}, or None"
+            )
             raise InvalidOption(message, source="start", code="invalid_argument")
         head = None
         if start is not None:
@@ -187,8 +174,9 @@ class ImageClassifier:
         trained = training.train(data, parameters, start=head, progress=progress, cancel=cancel)
         classifier = cls(model_of(trained), source="<trained>")
         classifier.training_report = trained.report
-        classifier._training_metrics = trained.training_metrics  # these list the skipped files
-        classifier._validation_metrics = trained.validation_metrics
+        # These list the skipped files.
+        classifier._training_metrics = cast("MetricsT", trained.training_metrics)
+        classifier._validation_metrics = cast("MetricsT | None", trained.validation_metrics)
         return classifier
 
     @classmethod
@@ -353,65 +341,6 @@ class ImageClassifier:
 
     # -- asking it ----------------------------------------------------------------------------
 
-    def predict(self, image: ImageInput) -> str:
-        """Return the most probable label of one image.
-
-        Parameters
-        ----------
-        image : path, bytes, ndarray or PIL.Image
-            A file's path, a file's contents, decoded uint8 pixels of shape (height, width, 3) in
-            RGB, or a Pillow image.
-
-        Raises
-        ------
-        DecodeError
-            If the image cannot be read.
-        """
-        return self.predict_many([image])[0]
-
-    @overload
-    def predict_many(
-        self,
-        images: Iterable[ImageInput],
-        *,
-        on_error: Literal["raise"] = ...,
-        n_threads: int = ...,
-    ) -> list[str]: ...
-    @overload
-    def predict_many(
-        self, images: Iterable[ImageInput], *, on_error: Literal["skip"], n_threads: int = ...
-    ) -> list[str | None]: ...
-    def predict_many(
-        self,
-        images: Iterable[ImageInput],
-        *,
-        on_error: Literal["raise", "skip"] = "raise",
-        n_threads: int = 0,
-    ) -> list[str] | list[str | None]:
-        """Return the most probable label of each image, in their order.
-
-        Parameters
-        ----------
-        images : iterable of path, bytes, ndarray or PIL.Image
-            See `predict`.
-        on_error : {"raise", "skip"}
-            What an unreadable image does: it raises, or its label is ``None``.
-        n_threads : int
-            Threads to work with; 0 means as many as the process may use.
-
-        Raises
-        ------
-        DecodeError
-            If an image cannot be read and `on_error` is ``"raise"``; the message names it.
-        """
-        probabilities = self.predict_proba(images, on_error=on_error, n_threads=n_threads)
-        readable = ~np.isnan(probabilities[:, 0])
-        best = probabilities.argmax(axis=1)
-        return [
-            self.classes[index] if good else None
-            for index, good in zip(best.tolist(), readable.tolist(), strict=True)
-        ]
-
     def predict_proba(
         self,
         images: Iterable[ImageInput],
@@ -439,7 +368,8 @@ class ImageClassifier:
         Returns
         -------
         float32 ndarray of shape (n_images, n_classes)
-            Rows in the order of `images`, columns in the order of `classes`; each row sums to 1.
+            Rows in the order of `images`, columns in the order of `classes`; with one label
+            an image, each row sums to 1.
 
         Raises
         ------
@@ -493,55 +423,6 @@ class ImageClassifier:
             cancel=cancel,
         )
 
-    def predict_top_k(self, image: ImageInput, k: int = 3) -> list[Prediction]:
-        """Return the `k` most probable labels of one image, the most probable first.
-
-        Parameters
-        ----------
-        image : path, bytes, ndarray or PIL.Image
-            See `predict`.
-        k : int
-            How many, 1 or more; no more than there are labels come back. The default, 3, is Turi
-            Create's.
-
-        Raises
-        ------
-        DecodeError
-            If the image cannot be read.
-        """
-        return self.top_k(self.predict_proba([image])[0], k)
-
-    def top_k(self, probabilities: NDArray[np.floating[Any]], k: int = 3) -> list[Prediction]:
-        """Return the `k` most probable labels by one row of `predict_proba`.
-
-        Parameters
-        ----------
-        probabilities : float ndarray of shape (n_classes,)
-            One row; an unreadable image's, all NaN, has no order.
-        k : int
-            How many, 1 or more; no more than there are labels come back.
-
-        Returns
-        -------
-        list of Prediction
-            Labels of equal probability come in the order of `classes`.
-
-        Raises
-        ------
-        InvalidOption
-            If `k` is no integer from 1 up, or the row has another length.
-        """
-        k = integer(k, "k", low=1)
-        probabilities = np.asarray(probabilities)
-        if probabilities.shape != (len(self.classes),):
-            message = (
-                f"probabilities has the shape {probabilities.shape}; "
-                f"allowed: one row of {len(self.classes)} numbers"
-            )
-            raise InvalidOption(message, source="probabilities", code="invalid_argument")
-        order = np.argsort(-probabilities, kind="stable")[:k]
-        return [Prediction(self.classes[index], float(probabilities[index])) for index in order]
-
     def evaluate(
         self,
         data: DataSource,
@@ -550,7 +431,7 @@ class ImageClassifier:
         n_threads: int = 0,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
-    ) -> ClassifierMetrics:
+    ) -> MetricsT:
         """Measure the classifier on images that it has not seen.
 
         Parameters
@@ -559,7 +440,7 @@ class ImageClassifier:
             Images with labels, all of which the classifier knows; some may be absent.
         on_error : {"raise", "skip"}
             What an unreadable image does: it raises, or it is left out and listed in
-            `ClassifierMetrics.skipped`.
+            the ``skipped`` of the metrics.
         n_threads : int
             Threads to work with; 0 means as many as the process may use.
         progress : callable, optional
@@ -581,7 +462,7 @@ class ImageClassifier:
         SkippedImagesWarning
             If images were left out.
         """
-        data = _data(data)
+        data = self._data(data)
         data = data.with_classes(self.classes)
         if len(data) == 0:
             message = "there are no images to evaluate on"
@@ -600,12 +481,34 @@ class ImageClassifier:
             message = f"none of the {len(data):,} images could be read: {result.errors[0]}"
             raise DataError(message, source=result.errors[0].source, code="no_usable_images")
         training.warn_of_skipped(result.errors, len(data))
-        return ClassifierMetrics.from_probabilities(
-            self.classes,
-            data.targets[readable],
-            result.probabilities[readable],
-            skipped=result.errors,
-        )
+        return self._measure(data.targets[readable], result.probabilities[readable], result.errors)
+
+    @abstractmethod
+    def _measure(
+        self,
+        targets: NDArray[Any],
+        probabilities: NDArray[np.float32],
+        skipped: tuple[ImageError, ...],
+    ) -> MetricsT: ...
+
+    @classmethod
+    @abstractmethod
+    def _read_metrics(cls, classes: Sequence[str], facts: Mapping[str, Any]) -> MetricsT: ...
+
+    @classmethod
+    def _data(cls, data: object) -> DataSource:
+        if not isinstance(data, DataSource):
+            message = (
+                f"data is a {type(data).__name__}; allowed: a DataSource, such as "
+                "DataSource.labeled_directories('photos')"
+            )
+            raise InvalidOption(message, source="data", code="invalid_argument")
+        if data.multi_label is not cls._multi_label:
+            found = "several labels" if data.multi_label else "one label"
+            read = "" if data.multi_label else ", or read the data with multi_label=True"
+            message = f"the data have {found} an image; use {cls._other_kind}{read}"
+            raise InvalidOption(message, source="data", code="invalid_argument")
+        return data
 
     def _run(
         self,
@@ -656,12 +559,12 @@ class ImageClassifier:
         return MappingProxyType(self._opened.facts["parameters"])
 
     @property
-    def training_metrics(self) -> ClassifierMetrics:
+    def training_metrics(self) -> MetricsT:
         """How well the model does on the images that it was trained on."""
         return self._training_metrics
 
     @property
-    def validation_metrics(self) -> ClassifierMetrics | None:
+    def validation_metrics(self) -> MetricsT | None:
         """How well the model does on the images that were held out; ``None`` if none were."""
         return self._validation_metrics
 
@@ -684,10 +587,11 @@ class ImageClassifier:
 
     def __repr__(self) -> str:
         validation = self._opened.facts["metrics"]["validation"]
-        shown = "none" if validation is None else f"{validation['accuracy']:.3f}"
+        name, value = headline(validation or {})
+        shown = "none" if validation is None else f"{name} {value:.3f}"
         return (
-            f"ImageClassifier({sentence(self.classes)}; "
-            f"backbone {self._opened.facts['backbone']['name']}; validation accuracy {shown})"
+            f"{type(self).__name__}({sentence(self.classes)}; "
+            f"backbone {self._opened.facts['backbone']['name']}; validation {shown})"
         )
 
     def __str__(self) -> str:
@@ -700,16 +604,6 @@ class ImageClassifier:
         return type(self), (self._opened.data,)
 
 
-def _data(data: object) -> DataSource:
-    if isinstance(data, DataSource):
-        return data
-    message = (
-        f"data is a {type(data).__name__}; allowed: a DataSource, such as "
-        "DataSource.labeled_directories('photos')"
-    )
-    raise InvalidOption(message, source="data", code="invalid_argument")
-
-
 def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:
     """Return `images` as a sequence; refuse one image where a list is due."""
     given = cast("object", images)
@@ -720,12 +614,3 @@ def _images(images: Iterable[ImageInput]) -> Sequence[ImageInput]:
         message = f"images is one {type(images).__name__}; put it in a list: [image]"
         raise InvalidOption(message, source="images", code="invalid_argument")
     return list(images)
-
-
-def _metrics(facts: Mapping[str, Any]) -> tuple[ClassifierMetrics, ClassifierMetrics | None]:
-    training_facts, held_out = (facts["metrics"].get(side) for side in ("training", "validation"))
-    classes = facts["classes"]
-    return (
-        training.metrics_from_facts(classes, training_facts),
-        None if held_out is None else training.metrics_from_facts(classes, held_out),
-    )

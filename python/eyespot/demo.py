@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eyespot.classifier import ImageClassifier
 from eyespot.data import DataSource
 from eyespot.errors import EyespotError
+from eyespot.image_classifier import ImageClassifier
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.rendering import percent
 from eyespot.screen import table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,7 @@ __all__ = [
     "damaged",
     "describe",
     "describe_html",
+    "headline",
     "model_of",
     "open_model",
     "read_model",
@@ -72,6 +74,11 @@ class OpenModel:
     runner: NetworkRunner
     facts: dict[str, Any]
     preprocessing: Preprocessing
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether it gives an image any number of labels, not just one."""
+        return bool(self.facts.get("multi_label", False))  # not in models of before it
 
 
 def model_of(trained: TrainedHead) -> bytes:
@@ -177,7 +184,8 @@ def describe(model: OpenModel) -> str:
     rows += [("assumed", text) for text in backbone["assumptions"]]
     rows.append(("file", f"{len(model.data) / 1e6:.1f} MB of ONNX, eyespot {facts['eyespot']}"))
     width = max(len(name) for name, _ in rows)
-    title = f"Image classifier with {len(classes):,} labels"
+    several = ", any number of them an image" if model.multi_label else ""
+    title = f"Image classifier with {len(classes):,} labels{several}"
     return "\n".join([title, *(f"  {name:<{width}}  {text}" for name, text in rows)])
 
 
@@ -338,8 +346,15 @@ def _side_text(counts: Mapping[str, int] | None, metrics: Mapping[str, Any] | No
         return "none"
     parts = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
     more = f" and {len(counts) - 8:,} more labels" if len(counts) > 8 else ""
-    total = sum(counts.values())
-    return f"{total:,} images ({parts}{more}), accuracy {100 * metrics['accuracy']:.1f} %"
+    name, share = headline(metrics)
+    return f"{metrics['n_images']:,} images ({parts}{more}), {name} {100 * share:.1f} %"
+
+
+def headline(metrics: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the one number that tells most of how well a model does, and its name."""
+    name = "micro_f1" if "micro_f1" in metrics else "accuracy"
+    value = metrics.get(name)
+    return name.replace("_f1", " F1"), math.nan if value is None else value
 
 
 def _layer_sizes(parameters: Mapping[str, Any]) -> Sequence[int]:

@@ -472,7 +472,7 @@ class ModelParameters:
         ``"balanced"`` gives a class of n_c images ``n / (n_classes * n_c)``; a number from 0 up
         is the power of that, so that 0.5 goes half of the way; a mapping gives each label its own
         finite weight above 0, and 1 to labels that it leaves out. The loss is a weighted mean, so
-        `l2` keeps its meaning.
+        `l2` keeps its meaning. With several labels an image, see `MultiLabelImageClassifier`.
     calibration : bool
         Whether to divide the logits by a temperature that makes the probabilities mean what they
         say, found on predictions of training images by models that were fitted without them. It

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -34,10 +34,13 @@ from eyespot.head import (
     StopReason,
     class_balance,
     fit_perceptron,
+    fit_sigmoid,
     fit_softmax,
+    label_balance,
 )
 from eyespot.loader import check_cancel
 from eyespot.metrics import ClassifierMetrics
+from eyespot.multi_label_metrics import MultiLabelMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
 
@@ -50,6 +53,7 @@ __all__ = [
     "TrainedHead",
     "TrainingReport",
     "extractor_of",
+    "label_metrics_from_facts",
     "metrics_from_facts",
     "train",
     "warn_of_skipped",
@@ -111,8 +115,8 @@ class TrainedHead:
     classes : tuple of str
         The labels, in the order of the head's classes.
     head : Head
-    training_metrics : ClassifierMetrics
-    validation_metrics : ClassifierMetrics or None
+    training_metrics : ClassifierMetrics or MultiLabelMetrics
+    validation_metrics : ClassifierMetrics or MultiLabelMetrics or None
         ``None`` when no image was held out.
     facts : mapping
         What a saved model tells about its training: plain JSON values that follow from the data
@@ -123,8 +127,8 @@ class TrainedHead:
     extractor: FeatureExtractor
     classes: tuple[str, ...]
     head: Head
-    training_metrics: ClassifierMetrics
-    validation_metrics: ClassifierMetrics | None
+    training_metrics: ClassifierMetrics | MultiLabelMetrics
+    validation_metrics: ClassifierMetrics | MultiLabelMetrics | None
     facts: Mapping[str, Any]
     report: TrainingReport
 
@@ -159,7 +163,8 @@ def train(
     Parameters
     ----------
     data : DataSource
-        Images with their labels: at least two labels, and two images of each.
+        Images with their labels: at least two labels, and two images of each. Where an image may
+        bear several labels one is enough, and each label needs images that do not bear it, too.
     parameters : ModelParameters
         How to train.
     start : Head, optional
@@ -190,6 +195,12 @@ def train(
     """
     check_cancel(cancel)
     watch = _Stopwatch(cancel)
+    if data.multi_label and parameters.classifier.layer_sizes:
+        message = (
+            "classifier is a multilayer perceptron; allowed with several labels an image: "
+            "Classifier.logistic_regressor()"
+        )
+        raise InvalidOption(message, source="classifier", code="invalid_argument")
     notes = _check_trainable(data)
     extractor = extractor_of(parameters)
     split = _split(data, parameters, progress=progress, cancel=cancel)
@@ -236,6 +247,7 @@ def train(
         training_metrics=training_metrics,
         validation_metrics=validation_metrics,
         facts={
+            "multi_label": data.multi_label,
             "parameters": _parameter_facts(parameters, extractor),
             "solver": _solver_facts(fit),
             "calibration": calibration and calibration.to_dict(),
@@ -279,6 +291,14 @@ def metrics_from_facts(classes: Sequence[str], facts: Mapping[str, Any]) -> Clas
     return ClassifierMetrics.from_dict(values)
 
 
+def label_metrics_from_facts(classes: Sequence[str], facts: Mapping[str, Any]) -> MultiLabelMetrics:
+    """Return the metrics that the facts of a multi-label model tell; see `metrics_from_facts`."""
+    if not isinstance(cast("object", facts), Mapping):
+        message = f"the stored metrics cannot be read: they are {facts!r}"
+        raise InvalidOption(message, source="metrics", code="invalid_argument")
+    return MultiLabelMetrics.from_dict({**facts, "classes": classes, "skipped": ()})
+
+
 def warn_of_skipped(errors: Sequence[ImageError], n_images: int) -> None:
     """Warn that `errors` of `n_images` were left out, naming the first few."""
     if not errors:
@@ -295,11 +315,18 @@ class _Side:
     """The usable images of one side of the split."""
 
     embeddings: NDArray[np.float32]
-    targets: NDArray[np.int64]
+    targets: NDArray[Any]
     skipped: tuple[ImageError, ...]
 
+    @property
+    def multi_label(self) -> bool:
+        return self.targets.ndim == 2
+
     def counts(self, classes: Sequence[str]) -> dict[str, int]:
-        numbers = np.bincount(self.targets, minlength=len(classes))
+        if self.multi_label:
+            numbers = self.targets.sum(axis=0)
+        else:
+            numbers = np.bincount(self.targets, minlength=len(classes))
         return dict(zip(classes, numbers.tolist(), strict=True))
 
 
@@ -357,6 +384,13 @@ def _split(
             f"validation is a {type(validation).__name__}; allowed: SplitStrategy, DataSource, None"
         )
         raise InvalidOption(message, source="validation", code="invalid_argument")
+    if validation.multi_label != data.multi_label:
+        one, several = "one label an image", "several labels an image"
+        message = (
+            f"the validation data have {several if validation.multi_label else one}, the training "
+            f"data {several if data.multi_label else one}; read both in the same way"
+        )
+        raise InvalidOption(message, source="validation", code="invalid_argument")
     held_out = validation.with_classes(data.classes)
     held_out.hashes(n_threads=parameters.n_threads, progress=progress, cancel=cancel)
     shared = data.shared_with(held_out)
@@ -386,6 +420,13 @@ def _sides(features: Features, split: Split) -> _Sides:
         of = "" if len(lost) == len(classes) else f" of {_listed(lost)}"
         message = f"no image{of} could be read, so there is nothing to learn from: {reasons}"
         raise DataError(message, source=lost[0], code="no_usable_images")
+    if training.multi_label and (everywhere := training.targets.all(axis=0)).any():
+        label = classes[int(np.argmax(everywhere))]
+        message = (
+            f"every image that could be read bears the label {label!r}, so it cannot be learnt; "
+            "add images that do not, or take the label out"
+        )
+        raise DataError(message, source=label, code="no_usable_images")
     if split.validation is None:
         return _Sides(training=training, validation=None)
     validation = _Side(
@@ -414,25 +455,30 @@ def _fit(
             reporter.update(step.iteration, {"loss": step.loss, "accuracy": step.accuracy})
 
     options: dict[str, Any] = {
-        "class_weights": class_balance(parameters.class_weights, side.targets, classes),
         "max_iterations": parameters.max_iterations,
         "tolerance": parameters.tolerance,
         "n_threads": parameters.n_threads,
         "seed": parameters.seed,
         "callback": tell,
         "cancel": cancel,
-        "held_out": parameters.calibration,
     }
-    rows = (side.embeddings, side.targets, len(classes))
     layer_sizes = parameters.classifier.layer_sizes
+    layer = start.layers[0] if start is not None else None
     fit: HeadFit | PerceptronFit
-    if layer_sizes:
-        if parameters.l2 != "auto":
-            options["l2"] = parameters.l2
-        fit = fit_perceptron(*rows, layer_sizes=layer_sizes, start=start, **options)
+    if side.multi_label:
+        ratio = label_balance(parameters.class_weights, side.targets, classes)
+        rows = (side.embeddings, side.targets)
+        fit = fit_sigmoid(*rows, l2=parameters.l2, positive_weights=ratio, start=layer, **options)
     else:
-        layer = start.layers[0] if start is not None else None
-        fit = fit_softmax(*rows, l2=parameters.l2, start=layer, **options)
+        options["class_weights"] = class_balance(parameters.class_weights, side.targets, classes)
+        options["held_out"] = parameters.calibration
+        one = (side.embeddings, side.targets, len(classes))
+        if layer_sizes:
+            if parameters.l2 != "auto":
+                options["l2"] = parameters.l2
+            fit = fit_perceptron(*one, layer_sizes=layer_sizes, start=start, **options)
+        else:
+            fit = fit_softmax(*one, l2=parameters.l2, start=layer, **options)
     if progress is not None:  # fewer iterations than allowed were all there was to do
         progress(
             Progress(
@@ -485,15 +531,21 @@ def _not_converged(fit: HeadFit | PerceptronFit) -> str:
     )
 
 
-def _metrics(side: _Side, classes: Sequence[str], head: Head) -> ClassifierMetrics:
-    return ClassifierMetrics.from_probabilities(
+def _metrics(
+    side: _Side, classes: Sequence[str], head: Head
+) -> ClassifierMetrics | MultiLabelMetrics:
+    kind = MultiLabelMetrics if side.multi_label else ClassifierMetrics
+    return kind.from_probabilities(
         classes, side.targets, head.probabilities(side.embeddings), skipped=side.skipped
     )
 
 
-def _metric_facts(metrics: ClassifierMetrics) -> dict[str, Any]:
+def _metric_facts(metrics: ClassifierMetrics | MultiLabelMetrics) -> dict[str, Any]:
     """Return metrics as plain values without paths, small even with thousands of labels."""
     values = metrics.to_dict()
+    if isinstance(metrics, MultiLabelMetrics):
+        told_elsewhere = ("classes", "skipped", "precision_recall")
+        return {name: value for name, value in values.items() if name not in told_elsewhere}
     rows, columns = np.nonzero(metrics.confusion)
     counts = metrics.confusion[rows, columns]
     return {name: values[name] for name in _STORED_METRICS} | {

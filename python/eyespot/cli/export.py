@@ -153,9 +153,9 @@ def export(
 
     The exit code is 1, and nothing is written, if it does not.
     """
-    from eyespot.classifier import ImageClassifier
+    from eyespot.multi_label_classifier import load_either
 
-    classifier = ImageClassifier.load(model)
+    classifier = load_either(model)
     said = {
         "author": author,
         "short_description": description,

@@ -55,7 +55,7 @@ def extract(
     if data_format == options.DataFormat.AUTO and options.is_flat(photos):
         paths = options.expanded([photos])
     else:
-        data = options.data_source(photos, data_format, path_column, label_column)
+        data = options.data_source(photos, data_format, path_column, [label_column])
         paths = list(data.paths)
     with working(quiet=quiet) as display:
         features = extractor.extract(

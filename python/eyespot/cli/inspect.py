@@ -30,7 +30,7 @@ def inspect(
 ) -> None:
     """Tell what MODEL is and how it was made."""
     from eyespot import verifying
-    from eyespot.classifier import ImageClassifier
+    from eyespot.multi_label_classifier import load_either
 
     if backbone == (model is not None):
         message = "give either a MODEL or --backbone"
@@ -45,7 +45,7 @@ def inspect(
         else:
             typer.echo(exported.summary())
         return
-    classifier = ImageClassifier.load(model)
+    classifier = load_either(model)
     typer.echo(classifier.to_json() if as_json else classifier.summary())
 
 

@@ -14,7 +14,7 @@ from eyespot.errors import DataError, InvalidOption
 from eyespot.options import Classifier, ClassifierKind, CropPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from eyespot.data import DataSource
     from eyespot.features import FeatureExtractor
@@ -68,6 +68,26 @@ LabelColumn = Annotated[
     str,
     typer.Option(metavar="NAME", help="A table's column of labels.", rich_help_panel=DATA_PANEL),
 ]
+LabelColumns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label-column",
+        metavar="NAME",
+        help="A table's column of labels, 'label' unless given. A model of several labels a photo "
+        "takes several: repeat it; each column holds labels, or yes and no.",
+        show_default=False,
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Of several labels a photo: what parts them in a cell of the table, such as ';'.",
+        show_default=False,
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 Errors = Annotated[
     OnError,
     typer.Option(
@@ -107,18 +127,44 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def data_source(
-    path: Path, data_format: DataFormat, path_column: str, label_column: str
+    path: Path,
+    data_format: DataFormat,
+    path_column: str,
+    label_columns: Sequence[str] | None = None,
+    label_separator: str | None = None,
+    *,
+    multi_label: bool = False,
 ) -> DataSource:
     """Return the labelled images of a folder or a table."""
     from eyespot.data import DataSource
 
+    columns = list(label_columns or ["label"])
     if data_format == DataFormat.AUTO and path.suffix.lower() in (".csv", ".tsv"):
         data_format = DataFormat.TABLE
+    if not multi_label and (label_separator is not None or len(columns) > 1):
+        option = "--label-separator" if label_separator is not None else "--label-column"
+        message = (
+            f"{option}: one label an image is to be told here, and this gives an image several; "
+            "train with --multi-label, and the model's other commands follow"
+        )
+        raise InvalidOption(message, source=option, code="invalid_argument")
     if data_format == DataFormat.TABLE:
-        return DataSource.from_table(path, path_column=path_column, label_column=label_column)
+        return DataSource.from_table(
+            path,
+            path_column=path_column,
+            label_column=columns if len(columns) > 1 else columns[0],
+            label_separator=label_separator,
+            multi_label=multi_label,
+        )
+    if label_separator is not None:
+        message = "--label-separator goes with a table"
+        raise InvalidOption(message, source="--label-separator", code="invalid_argument")
     if data_format == DataFormat.LABELED_FILES:
+        if multi_label:
+            message = "--multi-label takes a table or folders; a file's name holds one label"
+            raise InvalidOption(message, source="--multi-label", code="invalid_argument")
         return DataSource.labeled_files(path)
-    return DataSource.labeled_directories(path)
+    return DataSource.labeled_directories(path, multi_label=multi_label)
 
 
 def extractor(backbone: str, output_name: str | None) -> FeatureExtractor:
@@ -225,7 +271,7 @@ def any_photos(path: Path) -> DataSource | list[Path]:
         return [path]
     if is_flat(path):
         return expanded([path])
-    return data_source(path, DataFormat.AUTO, "path", "label")
+    return data_source(path, DataFormat.AUTO, "path")
 
 
 def is_flat(folder: Path) -> bool:

@@ -11,6 +11,7 @@ import typer
 from eyespot import screen
 from eyespot.cli import options
 from eyespot.cli.runner import print_json, working
+from eyespot.errors import InvalidOption
 from eyespot.rendering import percent
 
 __all__ = ["predict"]
@@ -26,8 +27,25 @@ def predict(
         typer.Argument(metavar="FILES...", help="Photos, or folders of photos.", readable=False),
     ],
     top_k: Annotated[
-        int, typer.Option(metavar="K", min=1, help="How many labels to show for each photo.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="How many labels to show for each photo; 1 unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Of a model that gives a photo several labels: the probability from which a label "
+            "is shown; 0.5 unless given.",
+            show_default=False,
+        ),
+    ] = None,
     threads: options.Threads = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -37,9 +55,16 @@ def predict(
     Away from a terminal the fields are parted by tabs; a tab or a line end in a name is written as
     \t or \n there. The exit code is 1 if a photo could not be read.
     """
-    from eyespot.classifier import ImageClassifier
+    from eyespot.multi_label_classifier import MultiLabelImageClassifier, load_either
 
-    classifier = ImageClassifier.load(model)
+    classifier = load_either(model)
+    several = isinstance(classifier, MultiLabelImageClassifier)
+    if several and top_k is not None:
+        message = f"{model} gives a photo all labels from a threshold on: use --threshold"
+        raise InvalidOption(message, source="--top-k", code="invalid_argument")
+    if threshold is not None and not several:
+        message = f"{model} gives a photo one label: use --top-k"
+        raise InvalidOption(message, source="--threshold", code="invalid_argument")
     paths = options.expanded(files)
     with working(quiet=quiet or len(paths) < 50) as display:
         result = classifier.infer(paths, n_threads=threads, progress=display)
@@ -49,8 +74,12 @@ def predict(
         if index in failures:
             answers.append({"file": str(path), "error": failures[index].message})
         else:
-            top = [choice._asdict() for choice in classifier.top_k(row, top_k)]
-            answers.append({"file": str(path), "predictions": top})
+            if isinstance(classifier, MultiLabelImageClassifier):
+                given = classifier.labels_of(row, threshold=0.5 if threshold is None else threshold)
+            else:
+                given = classifier.top_k(row, 1 if top_k is None else top_k)
+            told = [choice._asdict() for choice in given]
+            answers.append({"file": str(path), "predictions": told})
     if as_json:
         print_json(answers)
     else:
@@ -70,6 +99,8 @@ def _print_predictions(answers: list[dict[str, Any]]) -> None:
         for choice in answer["predictions"]:
             row += [choice["label"], percent(choice["probability"])]
         rows.append(row)
+    width = max(map(len, rows), default=0)
+    rows = [row + [""] * (width - len(row)) for row in rows]
     if not rows:
         return
     if sys.stdout.isatty():

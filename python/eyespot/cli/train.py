@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,10 +14,17 @@ from eyespot.options import ClassifierKind
 from eyespot.rendering import percent
 
 if TYPE_CHECKING:
-    from eyespot.classifier import ImageClassifier
     from eyespot.data import DataSource
+    from eyespot.image_classifier import ImageClassifier
+    from eyespot.metrics import ClassifierMetrics
+    from eyespot.multi_label_classifier import MultiLabelImageClassifier
+    from eyespot.multi_label_metrics import MultiLabelMetrics
+    from eyespot.options import ModelParameters
+    from eyespot.progress import ProgressCallback
 
 __all__ = ["train"]
+
+KindT = TypeVar("KindT", "ImageClassifier", "MultiLabelImageClassifier")
 
 
 def train(
@@ -36,7 +43,17 @@ def train(
     ] = "automatic",
     data_format: options.Format = options.DataFormat.AUTO,
     path_column: options.PathColumn = "path",
-    label_column: options.LabelColumn = "label",
+    label_column: options.LabelColumns = None,
+    label_separator: options.LabelSeparator = None,
+    multi_label: Annotated[
+        bool,
+        typer.Option(
+            "--multi-label",
+            help="Learn any number of labels a photo: from a table, or from photos that lie in "
+            "several of the folders.",
+            rich_help_panel=options.DATA_PANEL,
+        ),
+    ] = False,
     on_error: options.Errors = options.OnError.SKIP,
     seed: Annotated[
         int,
@@ -124,13 +141,16 @@ def train(
 ) -> None:
     """Train a classifier on PHOTOS and save it as one ONNX file."""
     from eyespot.calibration import Calibration
-    from eyespot.classifier import ImageClassifier
+    from eyespot.image_classifier import ImageClassifier
+    from eyespot.multi_label_classifier import MultiLabelImageClassifier
     from eyespot.options import ModelParameters
 
     check_writable(output)
 
     def read(path: Path) -> DataSource:
-        return options.data_source(path, data_format, path_column, label_column)
+        return options.data_source(
+            path, data_format, path_column, label_column, label_separator, multi_label=multi_label
+        )
 
     data = read(photos)
     parameters = ModelParameters(
@@ -152,8 +172,11 @@ def train(
         others = f"; passed over {count(len(data.ignored), 'file')}" if data.ignored else ""
         typer.echo(f"{photos}: {count(len(data), 'image')} of {labels}{others}", err=True)
     with working(quiet=quiet) as display:
-        earlier = None if start is None else ImageClassifier.load(start)
-        model = ImageClassifier.train(data, parameters, start=earlier, progress=display)
+        model: ImageClassifier | MultiLabelImageClassifier
+        if multi_label:
+            model = _train(MultiLabelImageClassifier, data, parameters, start, display)
+        else:
+            model = _train(ImageClassifier, data, parameters, start, display)
     report = model.training_report
     assert report is not None
     for text in () if quiet else report.notes:
@@ -170,7 +193,18 @@ def train(
     typer.echo(f"\nSaved {output} ({size_mb:.1f} MB of ONNX). Try: eyespot predict {output} PHOTO")
 
 
-def _training_json(model: ImageClassifier) -> dict[str, Any]:
+def _train(
+    kind: type[KindT],
+    data: DataSource,
+    parameters: ModelParameters,
+    start: Path | None,
+    progress: ProgressCallback,
+) -> KindT:
+    earlier = None if start is None else kind.load(start)
+    return kind.train(data, parameters, start=earlier, progress=progress)
+
+
+def _training_json(model: ImageClassifier | MultiLabelImageClassifier) -> dict[str, Any]:
     report = model.training_report
     assert report is not None
     return {
@@ -186,17 +220,38 @@ def _training_json(model: ImageClassifier) -> dict[str, Any]:
     }
 
 
-def _training_table(model: ImageClassifier) -> str:
+def _training_table(model: ImageClassifier | MultiLabelImageClassifier) -> str:
     report = model.training_report
     assert report is not None
-    sides = [("training", report.n_training, model.training_metrics)]
+    sides: list[tuple[str, int, ClassifierMetrics | MultiLabelMetrics]] = [
+        ("training", report.n_training, model.training_metrics)
+    ]
     if (held_out := model.validation_metrics) is not None:
         sides.append(("validation", report.n_validation, held_out))
+    told = [_told(metrics) for _, _, metrics in sides]
     rows = [
         ["", *(name for name, _, _ in sides)],
         ["images", *(f"{count:,}" for _, count, _ in sides)],
-        ["accuracy", *(percent(metrics.accuracy) for _, _, metrics in sides)],
-        ["log-loss", *(f"{metrics.log_loss:.4f}" for _, _, metrics in sides)],
-        ["calibration error", *(percent(m.expected_calibration_error) for _, _, m in sides)],
+        *([name, *(numbers[name] for numbers in told)] for name in told[0]),
     ]
     return screen.table(rows)
+
+
+def _told(metrics: ClassifierMetrics | MultiLabelMetrics) -> dict[str, str]:
+    """Return what the table says of one side, by the names of its rows."""
+    from eyespot.metrics import ClassifierMetrics
+
+    log_loss = {"log-loss": f"{metrics.log_loss:.4f}"}
+    if isinstance(metrics, ClassifierMetrics):
+        return {
+            "accuracy": percent(metrics.accuracy),
+            **log_loss,
+            "calibration error": percent(metrics.expected_calibration_error),
+        }
+    return {
+        "micro F1": percent(metrics.micro_f1),
+        "macro F1": percent(metrics.macro_f1),
+        "mean average precision": percent(metrics.mean_average_precision),
+        "all labels right": percent(metrics.subset_accuracy),
+        **log_loss,
+    }
