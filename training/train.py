@@ -30,7 +30,7 @@ from training.student import SHAPES, Student, load_folded, measure_norms
 from training.targets import TEACHERS, Projection, StoredTargets, whitening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from training.graph import OnnxNetwork
     from training.shards import Pictures
@@ -176,6 +176,8 @@ class Trainer:
     targets : path or None
         Stored targets; without them the teachers run beside the student.
     device : torch.device
+    sources : sequence of str
+        Which sources; all if empty.
     limit : int
         At most so many pictures of each source.
     n_threads : int
@@ -196,6 +198,7 @@ class Trainer:
         teachers: Path,
         targets: Path | None,
         device: torch.device,
+        sources: Sequence[str] = (),
         limit: int = 0,
         n_threads: int = 2,
     ) -> None:
@@ -205,7 +208,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.precision = _precision(device)
         stored = StoredTargets.load(targets) if targets is not None else None
-        groups = load_pictures(shards, n_threads=n_threads, limit=limit)
+        groups = load_pictures(shards, sources=sources, n_threads=n_threads, limit=limit)
         self.groups = [
             group
             for pictures in groups.values()
@@ -547,6 +550,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0, help="of the processor; 0: PyTorch's")
+    parser.add_argument("--sources", nargs="*", default=[], help="all, if none is named")
     parser.add_argument("--limit", type=int, default=0, help="at most so many of each source")
     parser.add_argument("--stop-after-s", type=float, default=0, help="stop, to be continued")
     parser.add_argument("--checkpoint-s", type=float, default=120)
@@ -570,6 +574,7 @@ def main(arguments: list[str] | None = None) -> int:
             teachers=chosen.teachers,
             targets=chosen.targets,
             device=torch.device(chosen.device),
+            sources=chosen.sources,
             limit=chosen.limit,
             n_threads=chosen.threads or torch.get_num_threads(),
         )
