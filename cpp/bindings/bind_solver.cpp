@@ -41,8 +41,8 @@ class SoftmaxSolver {
     const Poll poll = solver_poll(cancel_);
     refuse_non_finite(data_, pool_.get(), poll);
     l2_ = l2;
-    moments_ = feature_moments(data_, pool_.get(), poll);
     with_gram_ = gram_pays(data_.n_rows, data_.n_rows, data_.features.cols, n_classes);
+    moments_ = feature_moments(data_, pool_.get(), poll, with_gram_);
     const double first = curvature > 0 ? curvature : softmax_curvature(n_classes);
     const auto preconditioner =
         with_gram_ ? std::make_shared<const Preconditioner>(moments_, first, l2, pool_.get(), poll)

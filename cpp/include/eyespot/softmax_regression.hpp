@@ -32,8 +32,9 @@ struct FeatureMoments {
   std::vector<double> gram;  ///< d x d, lower triangle valid
   double variance = 0;       ///< mean over the features of their variance
 };
+/// Without a Gram matrix, for a Preconditioner of one scale, `gram` stays empty.
 [[nodiscard]] FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool,
-                                             const Poll& poll);
+                                             const Poll& poll, bool with_gram = true);
 
 /// Moments in which a row counts by the curvature that its loss has at one point.
 struct CurvedMoments {

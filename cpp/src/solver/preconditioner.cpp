@@ -102,6 +102,37 @@ double weight_of(const LabelledRows& data, std::uint32_t row) {
   return data.weights != nullptr ? static_cast<double>(data.weights[row]) : 1.0;
 }
 
+// Mean over the features of their variance: sums of fixed groups of rows, joined in order.
+double variance_about(const LabelledRows& data, std::span<const float> mean, ThreadPool* pool,
+                      const Poll& poll) {
+  const std::size_t d = data.features.cols;
+  const std::size_t n = data.n_rows;
+  const std::size_t n_groups = std::clamp<std::size_t>(n / 64, 1, kMaxGroups);
+  std::vector<double> squares(n_groups, 0.0);
+  std::vector<double> totals(n_groups, 0.0);
+  solver::run_blocks(pool, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
+    std::vector<float> centred(d);
+    const std::size_t end = n * (group + 1) / n_groups;
+    for (std::size_t i = n * group / n_groups; i < end; ++i) {
+      if (i % 64 == 0 && !go()) return;
+      const float* row = data.features.row(i);
+      for (std::size_t j = 0; j < d; ++j) centred[j] = row[j] - mean[j];
+      const double w =
+          weight_of(data, data.features.rows != nullptr ? data.features.rows[i]
+                                                        : static_cast<std::uint32_t>(i));
+      squares[group] += w * dot(std::span<const float>(centred), std::span<const float>(centred));
+      totals[group] += w;
+    }
+  });
+  double square = 0;
+  double total = 0;
+  for (std::size_t group = 0; group < n_groups; ++group) {
+    square += squares[group];
+    total += totals[group];
+  }
+  return total > 0 ? square / (total * static_cast<double>(d)) : 0.0;
+}
+
 }  // namespace
 
 std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows, ThreadPool* pool,
@@ -131,7 +162,8 @@ std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows, T
   return result;
 }
 
-FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const Poll& poll) {
+FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const Poll& poll,
+                               bool with_gram) {
   const std::size_t d = data.features.cols;
   const std::size_t n = data.n_rows;
   FeatureMoments moments;
@@ -160,6 +192,10 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   moments.mean.resize(d);
   for (std::size_t j = 0; j < d; ++j) moments.mean[j] = static_cast<float>(sums[j] / sums[d]);
 
+  if (!with_gram) {
+    moments.variance = variance_about(data, moments.mean, pool, poll);
+    return moments;
+  }
   Gram gram = gram_about(
       data, moments.mean,
       [&](std::span<const std::uint32_t> rows, std::span<float> out) {
