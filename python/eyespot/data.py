@@ -418,9 +418,10 @@ class DataSource:
         known = tuple(classes)
         unknown = [label for label, n in self.counts().items() if n and label not in known]
         if unknown:
+            hint = _several_hint(unknown, known) or did_you_mean(unknown[0], known)
             message = (
                 f"{_count(len(unknown), 'label')} of the data unknown to the model: "
-                f"{_some(unknown)}{did_you_mean(unknown[0], known)}; the model knows {_some(known)}"
+                f"{_some(unknown)}{hint}; the model knows {_some(known)}"
             )
             raise DataError(message, source=unknown[0], code="unknown_label")
         position = {label: i for i, label in enumerate(known)}
@@ -472,6 +473,8 @@ class DataSource:
         alike = [" and ".join(labels) for labels in twins.values() if len(labels) > 1]
         if alike:
             notes.append(f"labels that differ in upper and lower case only: {_some(alike)}")
+        if hint := _several_hint(tuple(counts), tuple(counts)):
+            notes.append(f"labels such as {_some(list(counts)[:2])}{hint}")
         single = [label for label, n in counts.items() if n == 1]
         few = [label for label, n in counts.items() if 1 < n < _FEW_IMAGES]
         if single:
@@ -698,6 +701,16 @@ def _refuse(name: str, what: str) -> None:
 
 def _count(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _several_hint(labels: Sequence[str], known: Collection[str]) -> str:
+    """Return what to do about labels that are several of the known ones in one cell, if any is."""
+    for separator in (";", "|", ","):
+        for label in labels:
+            parts = [part.strip() for part in label.split(separator)]
+            if len(parts) > 1 and set(parts) <= set(known):
+                return f"; {label!r} looks like several labels: name their label_separator"
+    return ""
 
 
 def _classes(classes: Sequence[str]) -> str:

@@ -74,6 +74,16 @@ def test_without_a_word_of_it_a_table_stays_one_label_an_image(files):
     assert data.label_sets == (("dog",), ("dog;cat",))
 
 
+def test_several_labels_read_as_one_are_told(files):
+    folder = files(a=b"a", b=b"b", c=b"c")
+    (folder / "t.csv").write_text("path,label\na.png,dog;cat\nb.png,dog\nc.png,cat\n")
+    data = DataSource.from_table(folder / "t.csv")
+    (note,) = (note for note in data.check_for_training() if "several" in note)
+    assert note.endswith("'dog;cat' looks like several labels: name their label_separator")
+    with pytest.raises(DataError, match="'dog;cat' looks like several labels"):
+        data.with_classes(("cat", "dog"))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
