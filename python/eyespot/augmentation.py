@@ -419,7 +419,7 @@ class Augmentation:
                 message = f"{name} is {option!r}; allowed: None or a {kind.__name__}(...)"
                 raise _invalid(name, message)
         order = self.order
-        if isinstance(order, str) or sorted(map(str, order)) != sorted(OPTIONS):
+        if sorted(map(str, order)) != sorted(OPTIONS):
             message = f"order is {order!r}; needed are {', '.join(OPTIONS)}, once each"
             raise _invalid("order", message)
         put(self, "order", tuple(order))

@@ -88,7 +88,7 @@ TEST_CASE("a warp beyond the edges equals the oracle, mirrored and filled, also 
                                 .height = 40,
                                 .mirrored = mirrored,
                                 .fill = {1, 2, 250}};
-        for (const std::size_t n : {1, 15, 16, 17, 64, 131}) {
+        for (const std::size_t n : {1U, 15U, 16U, 17U, 64U, 131U}) {
           const WarpLine line = line_at(-70.3, 95.6, 1.07, -1.13);
           auto want = with_canary(n * kRgb);
           auto got = want;
@@ -105,12 +105,14 @@ TEST_CASE("both passes of the integer blur equal the oracle") {
   on_each_target([](const AugmentKernels& simd) {
     for (const std::size_t radius : {std::size_t{1}, std::size_t{2}, kMaxIntegerRadius}) {
       std::vector<std::int16_t> weights(radius + 1, 1200);
-      weights[0] = static_cast<std::int16_t>(32768 - 2 * 1200 * radius);
+      weights[0] = static_cast<std::int16_t>(32768 - std::size_t{2400} * radius);
       const BlurFilter<std::int16_t> filter{.weights = weights.data(), .radius = radius};
       for (std::size_t n = 1; n <= kMaxWidth; ++n) {
         CAPTURE(n);
         std::vector<std::vector<std::uint8_t>> image;
+        image.reserve(2 * radius + 1);
         std::vector<const std::uint8_t*> rows;
+        rows.reserve(image.capacity());
         for (unsigned k = 0; k <= 2 * radius; ++k) image.push_back(levels(n, k + 1));
         for (const auto& row : image) rows.push_back(row.data());
         std::vector<std::int16_t> want(n + 8, 77);
@@ -145,7 +147,9 @@ TEST_CASE("both passes of the wide blur equal the oracle") {
     for (std::size_t n = 1; n <= 130; ++n) {
       CAPTURE(n);
       std::vector<std::vector<std::uint8_t>> image;
+      image.reserve(2 * kRadius + 1);
       std::vector<const std::uint8_t*> rows;
+      rows.reserve(image.capacity());
       for (unsigned k = 0; k <= 2 * kRadius; ++k) image.push_back(levels(n, k + 1));
       for (const auto& row : image) rows.push_back(row.data());
       std::vector<float> want(n + 8, 77);
