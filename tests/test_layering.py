@@ -54,7 +54,7 @@ FOREIGN_HOMES: dict[str, set[str]] = {
 }
 
 # Python: a module may import modules of a lower level only.
-PYTHON_LEVELS: dict[str, int] = {
+PYTHON_LEVELS: dict[str, float] = {
     "_core": 0,
     "errors": 0,
     "options": 1,
@@ -63,12 +63,13 @@ PYTHON_LEVELS: dict[str, int] = {
     "predictions": 1,
     "progress": 1,
     "files": 1,
-    "augmentation": 2,
+    "augmentation": 2.2,
     "hashing": 2,
     "images": 2,
     "listing": 2,
     "rendering": 2,
     "splitting": 2,
+    "variants": 2.5,
     "loader": 3,
     "backbones": 3,
     "network": 3,
@@ -77,6 +78,7 @@ PYTHON_LEVELS: dict[str, int] = {
     "tables": 3,
     "data": 4,
     "inference": 4,
+    "budget": 4.5,
     "features": 5,
     "head": 4,
     "estimator": 5,

@@ -1,6 +1,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,14 +9,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bindings.hpp"
 #include "convert.hpp"
+#include "eyespot/augment.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/loader.hpp"
 #include "eyespot/preprocess.hpp"
+#include "eyespot/random.hpp"
 #include "eyespot/runtime.hpp"
 
 namespace eyespot::bindings {
@@ -25,18 +29,79 @@ namespace py = pybind11;
 namespace {
 
 // load_pixels() and preprocess() as the loader calls them, with scratch memory for each worker.
-ItemDecoder decoder_of(const PixelSpec& spec, std::size_t n_workers) {
+ItemDecoder plain_decoder(const PixelSpec& spec, std::size_t n_workers) {
   const auto scratch = std::make_shared<std::vector<PreprocessScratch>>(n_workers);
-  return {
-      .item_bytes = pixel_bytes(spec),
-      .from_bytes =
-          [spec, scratch](std::span<const std::uint8_t> bytes, std::string_view source, void* out,
-                          std::size_t worker) {
-            load_pixels(bytes, spec, out, source, (*scratch)[worker]);
-          },
-      .from_pixels = [spec, scratch](
-                         ImageView image, std::string_view /*source*/, void* out,
-                         std::size_t worker) { preprocess(image, spec, out, (*scratch)[worker]); }};
+  return {.item_bytes = pixel_bytes(spec),
+          .from_bytes =
+              [spec, scratch](std::span<const std::uint8_t> bytes, std::string_view source,
+                              void* out, std::size_t /*index*/, std::size_t worker) {
+                load_pixels(bytes, spec, out, source, (*scratch)[worker]);
+              },
+          .from_pixels =
+              [spec, scratch](ImageView image, std::string_view /*source*/, void* out,
+                              std::size_t /*index*/, std::size_t worker) {
+                preprocess(image, spec, out, (*scratch)[worker]);
+              }};
+}
+
+// What an item becomes instead of one model input: these variants by this plan, one after the
+// other; without a plan, the one plain input.
+struct Variants {
+  std::shared_ptr<const AugmentPlan> plan;
+  std::vector<std::int64_t> indices;
+};
+
+// As many model inputs for each item as the most that one has.
+ItemDecoder variant_decoder(const PixelSpec& spec, std::uint64_t seed, std::vector<Variants> items,
+                            std::size_t n_slots, std::size_t n_workers) {
+  const auto scratch = std::make_shared<std::vector<AugmentScratch>>(n_workers);
+  const auto all = std::make_shared<const std::vector<Variants>>(std::move(items));
+  const ItemDecoder plain = plain_decoder(spec, n_workers);
+  return {.item_bytes = checked_mul(pixel_bytes(spec), n_slots, "item"),
+          .from_bytes =
+              [=](std::span<const std::uint8_t> bytes, std::string_view source, void* out,
+                  std::size_t index, std::size_t worker) {
+                const Variants& wanted = (*all)[index];
+                if (!wanted.plan) return plain.from_bytes(bytes, source, out, index, worker);
+                load_variants(bytes, spec, *wanted.plan, seed, wanted.indices, out, source,
+                              (*scratch)[worker]);
+              },
+          .from_pixels =
+              [=](ImageView image, std::string_view source, void* out, std::size_t index,
+                  std::size_t worker) {
+                const Variants& wanted = (*all)[index];
+                if (!wanted.plan) return plain.from_pixels(image, source, out, index, worker);
+                // rgb_view() leaves no gaps between the rows.
+                const std::uint64_t content =
+                    content_key({image.data, image.stride * image.size.height});
+                preprocess_variants(image, spec, *wanted.plan, seed, content, wanted.indices, out,
+                                    (*scratch)[worker]);
+              }};
+}
+
+// (seed, plans, [(number of a plan, or -1, and indices) for each item]).
+using GivenVariants = std::tuple<std::uint64_t, std::vector<AugmentPlan>,
+                                 std::vector<std::pair<int, std::vector<std::int64_t>>>>;
+
+std::vector<Variants> variants_of(const GivenVariants& given, std::size_t n_items) {
+  const auto& [seed, plans, items] = given;
+  if (items.size() != n_items) {
+    throw Error(ErrorCode::invalid_argument, "variants",
+                std::to_string(items.size()) + " for " + std::to_string(n_items) + " items");
+  }
+  std::vector<std::shared_ptr<const AugmentPlan>> shared;
+  for (const AugmentPlan& plan : plans) shared.push_back(std::make_shared<AugmentPlan>(plan));
+  std::vector<Variants> result;
+  result.reserve(n_items);
+  for (const auto& [plan, indices] : items) {
+    if (plan < -1 || std::cmp_greater_equal(plan, plans.size()) || indices.empty() ||
+        (plan == -1 && indices.size() != 1)) {
+      throw Error(ErrorCode::invalid_argument, "variants",
+                  "a plan that is not there, or no index, or several without a plan");
+    }
+    result.push_back({plan == -1 ? nullptr : shared[static_cast<std::size_t>(plan)], indices});
+  }
+  return result;
 }
 
 // Upright RGB pixels; images.py lets no other arrays through.
@@ -57,13 +122,23 @@ class PyLoader {
  public:
   PyLoader(const py::sequence& sources, const PixelSpec& spec, std::size_t batch_size,
            const std::shared_ptr<ThreadPool>& pool, std::size_t prefetch,
-           std::uint64_t max_file_bytes, const std::optional<CancelToken>& cancel)
-      : spec_(spec) {
+           std::uint64_t max_file_bytes, const std::optional<CancelToken>& cancel,
+           const std::optional<GivenVariants>& variants)
+      : spec_(spec), by_variants_(variants.has_value()) {
     std::vector<ImageSource> items;
     items.reserve(py::len(sources));
     for (const py::handle source : sources) items.push_back(convert(source, items.size()));
+    ItemDecoder decoder;
+    if (variants) {
+      std::vector<Variants> wanted = variants_of(*variants, items.size());
+      for (const Variants& one : wanted) n_slots_ = std::max(n_slots_, one.indices.size());
+      decoder =
+          variant_decoder(spec, std::get<0>(*variants), std::move(wanted), n_slots_, pool->size());
+    } else {
+      decoder = plain_decoder(spec, pool->size());
+    }
     loader_ = std::make_unique<Loader>(
-        std::move(items), decoder_of(spec, pool->size()),
+        std::move(items), std::move(decoder),
         LoaderOptions{
             .batch_size = batch_size, .prefetch = prefetch, .max_file_bytes = max_file_bytes},
         pool, cancel.value_or(CancelToken{}));
@@ -121,6 +196,7 @@ class PyLoader {
     const auto height = static_cast<py::ssize_t>(spec_.size.height);
     std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(batch.count), height, width, 3};
     if (spec_.layout == Layout::nchw) shape = {shape[0], 3, height, width};
+    if (by_variants_) shape.insert(shape.begin() + 1, static_cast<py::ssize_t>(n_slots_));
     const py::dtype dtype =
         spec_.dtype == PixelType::uint8 ? py::dtype::of<std::uint8_t>() : py::dtype::of<float>();
     auto buffer = std::make_unique<PixelBuffer>(std::move(batch.pixels));
@@ -132,6 +208,8 @@ class PyLoader {
   }
 
   PixelSpec spec_;
+  bool by_variants_ = false;
+  std::size_t n_slots_ = 1;
   std::vector<ByteBuffer> buffers_;
   std::unique_ptr<Loader> loader_;
 };
@@ -143,11 +221,11 @@ void bind_loader(py::module_& module) {
   py::class_<PyLoader>(module, "Loader", "Iterator over (pixels, first, pending, errors).")
       .def(py::init<const py::sequence&, const PixelSpec&, std::size_t,
                     const std::shared_ptr<ThreadPool>&, std::size_t, std::uint64_t,
-                    const std::optional<CancelToken>&>(),
+                    const std::optional<CancelToken>&, const std::optional<GivenVariants>&>(),
            py::arg("sources"), py::arg("spec"), py::kw_only(), py::arg("batch_size"),
            py::arg("pool"), py::arg("prefetch") = 0,
            py::arg("max_file_bytes") = LoaderOptions{}.max_file_bytes,
-           py::arg("cancel") = py::none())
+           py::arg("cancel") = py::none(), py::arg("variants") = py::none())
       .def("__iter__", [](const py::object& self) { return self; })
       .def("__next__", &PyLoader::next)
       .def("close", &PyLoader::close)

@@ -404,6 +404,8 @@ class Loader:
         prefetch: int = 0,
         max_file_bytes: int = ...,
         cancel: CancelToken | None = None,
+        variants: tuple[int, Sequence[AugmentPlan], Sequence[tuple[int, Sequence[int]]]]
+        | None = None,
     ) -> None: ...
     def __iter__(self) -> Loader: ...
     def __next__(

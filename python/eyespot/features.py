@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from eyespot import backbones, network
+from eyespot.budget import Budget, budget_of
 from eyespot.errors import AssumptionWarning, InvalidOption, ModelError
 from eyespot.images import image_list
 from eyespot.inference import NetworkRunner
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from eyespot.images import ImageInput
     from eyespot.network import InputContract
     from eyespot.progress import ProgressCallback
+    from eyespot.variants import Variants
 
 __all__ = ["FeatureExtractor", "Features"]
 
@@ -45,11 +47,14 @@ class Features:
         Position in the list of each row's image, ascending.
     errors : tuple of ImageError
         The images that could not be used, by ascending position.
+    variants : int64 ndarray of shape (n_good,), optional
+        With variants, which one each row is; -1 is the original, the first row of its image.
     """
 
     embeddings: NDArray[np.float32]
     indices: NDArray[np.int64]
     errors: tuple[ImageError, ...]
+    variants: NDArray[np.int64] | None = None
 
 
 class FeatureExtractor:
@@ -300,6 +305,7 @@ class FeatureExtractor:
         on_error: Literal["skip", "raise"] = "skip",
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
+        variants: Variants | None = None,
     ) -> Features:
         """Return the embeddings of a list of images.
 
@@ -316,6 +322,9 @@ class FeatureExtractor:
             Told how many images are done, from this thread.
         cancel : CancelToken, optional
             Stops the work within 100 ms of its ``cancel()``.
+        variants : Variants, optional
+            Of each image, the original and its augmented copies, a row for each; see
+            `eyespot.variants`.
 
         Raises
         ------
@@ -343,8 +352,26 @@ class FeatureExtractor:
             on_error=on_error,
             progress=progress,
             cancel=cancel,
+            variants=variants,
         )
-        return Features(embeddings=rows.values, indices=rows.indices, errors=rows.errors)
+        return Features(
+            embeddings=rows.values,
+            indices=rows.indices,
+            errors=rows.errors,
+            variants=rows.variants,
+        )
+
+    def budget(self, variants: Variants, *, n_threads: int = 0) -> Budget:
+        """Return how many images `variants` makes, and about how long to embed them takes.
+
+        Parameters
+        ----------
+        variants : Variants
+            What is to be made.
+        n_threads : int
+            Threads to work with; 0 means as many as the process may use.
+        """
+        return budget_of(variants, self._runner, self._preprocessing, n_threads)
 
     def onnx_model(self) -> onnx.ModelProto:
         """Return the network as it is run: one input, one output, nothing that is not needed.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eyespot.images import ImageInput
     from eyespot.loader import Batch
     from eyespot.options import Preprocessing
+    from eyespot.variants import Variants
 
 __all__ = ["NetworkRunner", "Rows"]
 
@@ -58,11 +59,14 @@ class Rows:
         Position of each row's image in the caller's list, ascending.
     errors : tuple of ImageError
         The other images, by ascending position.
+    variants : int64 ndarray of shape (n_good,), optional
+        With variants, which one each row is; -1 is the original, the first of its image.
     """
 
     values: NDArray[np.float32]
     indices: NDArray[np.int64]
     errors: tuple[ImageError, ...]
+    variants: NDArray[np.int64] | None = None
 
 
 class NetworkRunner:
@@ -184,6 +188,7 @@ class NetworkRunner:
         on_error: Literal["skip", "raise"] = "skip",
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
+        variants: Variants | None = None,
     ) -> Rows:
         """Decode images and run them through the network, both at once.
 
@@ -205,6 +210,9 @@ class NetworkRunner:
             Called from this thread.
         cancel : CancelToken, optional
             Looked at every 20 ms.
+        variants : Variants, optional
+            Of each image, the original and its copies, a row for each. An image is left out with
+            all its rows.
 
         Raises
         ------
@@ -221,9 +229,8 @@ class NetworkRunner:
         -----
         Memory beyond the result does not grow with the number of images.
         """
-        return _Run(self, inputs, preprocessing, n_columns, n_threads, on_error).work(
-            ProgressReporter(progress, phase, len(inputs)), cancel
-        )
+        run = _Run(self, inputs, preprocessing, n_columns, n_threads, on_error, variants)
+        return run.work(ProgressReporter(progress, phase, run.n_rows), cancel)
 
 
 def open_session(model: bytes, *, source: str) -> onnxruntime.InferenceSession:
@@ -268,6 +275,7 @@ class _Run:
         n_columns: int,
         n_threads: int,
         on_error: Literal["skip", "raise"],
+        variants: Variants | None,
     ) -> None:
         if on_error not in ("skip", "raise"):
             raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
@@ -278,8 +286,11 @@ class _Run:
         self.preprocessing = preprocessing
         self.on_error = on_error
         self.pool = _core.ThreadPool(n_threads)
-        self.values = np.empty((len(inputs), n_columns), np.float32)
-        self.good = np.zeros(len(inputs), np.bool_)
+        self.variants = variants
+        self.n_rows = len(inputs) if variants is None else variants.n_rows
+        self.image_of = None if variants is None else variants.images()
+        self.values = np.empty((self.n_rows, n_columns), np.float32)
+        self.good = np.zeros(self.n_rows, np.bool_)
         self.bad: list[ImageError] = []
         self.done = 0
         self.failure: BaseException | None = None
@@ -293,10 +304,10 @@ class _Run:
         import onnxruntime
 
         # Few images are shared out among all threads; many go by small batches.
-        share = -(-len(self.inputs) // self.pool.n_threads)
+        share = -(-self.n_rows // self.pool.n_threads)
         size = self.runner.batch or max(1, min(_DECODE_BATCH, share))
         workers = []
-        for _ in range(min(self.pool.n_threads, -(-len(self.inputs) // size))):
+        for _ in range(min(self.pool.n_threads, -(-self.n_rows // size))):
             options = onnxruntime.RunOptions()
             self.run_options.append(options)
             workers.append(threading.Thread(target=self._infer, args=(options,), daemon=True))
@@ -310,9 +321,7 @@ class _Run:
         try:
             for worker in workers:
                 worker.start()
-            with Loader(
-                self.inputs, self.preprocessing, batch_size=size, pool=self.pool, cancel=cancel
-            ) as loader:
+            with self._loader(size, cancel) as loader:
                 for batch in loader:
                     self._count_errors(batch)
                     self._hand_over(batch, look)
@@ -333,6 +342,22 @@ class _Run:
         look()
         return self._result()
 
+    def _loader(self, size: int, cancel: CancelToken | None) -> Loader:
+        if self.variants is None:
+            return Loader(
+                self.inputs, self.preprocessing, batch_size=size, pool=self.pool, cancel=cancel
+            )
+        # An image's variants are a batch of their own, large enough to keep few of.
+        return Loader(
+            self.inputs,
+            self.preprocessing,
+            batch_size=1,
+            pool=self.pool,
+            prefetch=self.pool.n_threads + 1,
+            cancel=cancel,
+            augmentation=self.variants,
+        )
+
     def _hand_over(self, batch: Batch | None, look: Any) -> None:
         while True:
             try:
@@ -349,7 +374,7 @@ class _Run:
                 first = min(self.bad, key=lambda error: error.index)
             raise first.to_exception()
         if cancel is not None and cancel.cancelled:
-            message = f"stopped on request after {self.done} of {len(self.inputs)} images"
+            message = f"stopped on request after {self.done} of {self.n_rows} images"
             raise Cancelled(message, code="cancelled")
 
     def _abandon(self, workers: list[threading.Thread]) -> None:
@@ -374,7 +399,8 @@ class _Run:
         if batch.errors:
             with self.lock:
                 self.bad.extend(batch.errors)
-                self.done += len(batch.errors)
+                for error in batch.errors:
+                    self.done += self._rows_left_out(error)
 
     def _infer(self, options: onnxruntime.RunOptions) -> None:
         try:
@@ -407,7 +433,16 @@ class _Run:
                 self.done += len(where)
                 self.bad.extend(self._not_finite(int(i)) for i in where[~finite])
 
-    def _not_finite(self, index: int) -> ImageError:
+    def _rows_left_out(self, error: ImageError) -> int:
+        """Return how many rows an image that cannot be read would have had."""
+        if self.variants is None:
+            return 1
+        # The error comes for each portion of the image, and counts the first time.
+        known = sum(other.index == error.index for other in self.bad) > 1
+        return 0 if known else int(self.variants.counts[error.index])
+
+    def _not_finite(self, row: int) -> ImageError:
+        index = row if self.image_of is None else int(self.image_of[row])
         return ImageError(
             index=index,
             source=source_name(self.inputs[index], index),
@@ -416,9 +451,16 @@ class _Run:
         )
 
     def _result(self) -> Rows:
+        errors = {error.index: error for error in reversed(self.bad)}  # one an image
+        if self.image_of is not None:
+            self.good &= ~np.isin(self.image_of, list(errors))
         indices = np.flatnonzero(self.good).astype(np.int64)
         for row, index in enumerate(indices):  # in place: no second copy of the result
             if row != index:
                 self.values[row] = self.values[index]
-        errors = tuple(sorted(self.bad, key=lambda error: error.index))
-        return Rows(values=self.values[: len(indices)], indices=indices, errors=errors)
+        return Rows(
+            values=self.values[: len(indices)],
+            indices=indices if self.image_of is None else self.image_of[indices],
+            variants=None if self.variants is None else self.variants.indices()[indices],
+            errors=tuple(errors[index] for index in sorted(errors)),
+        )

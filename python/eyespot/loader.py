@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -18,13 +19,16 @@ from eyespot.images import (
     source_name,
 )
 from eyespot.options import Preprocessing, integer
+from eyespot.variants import Item, Variants, epoch_items, stream_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
     from numpy.typing import NDArray
+    from typing_extensions import Buffer
 
+    from eyespot.augmentation import Augmentation
     from eyespot.images import ImageInput
 
 __all__ = ["Batch", "Loader", "check_cancel"]
@@ -113,6 +117,14 @@ class Loader:
         or more when batches are small and threads are many).
     cancel : CancelToken, optional
         Ends the iteration with `Cancelled` within 100 ms of its ``cancel()``, from any thread.
+    augmentation : Augmentation or Variants, optional
+        An `Augmentation` makes one variant of each image instead of the image, drawn from the
+        whole ranges of the plan, another one for each `epoch`: what a training loop needs. A
+        `Variants` makes the original and all copies of each image: `Batch.indices` then counts
+        these rows, and `ImageError.index` still the images.
+    seed, epoch : int
+        Which random stream, 0 to 2**64 - 1, and which pass over the data, 0 to 2**32 - 1. The same
+        image, plan, seed and epoch give the same bytes. For an `Augmentation` only.
 
     Raises
     ------
@@ -149,6 +161,9 @@ class Loader:
         on_error: Literal["skip", "raise"] = "skip",
         prefetch: int = 0,
         cancel: _core.CancelToken | None = None,
+        augmentation: Augmentation | Variants | None = None,
+        seed: int = 0,
+        epoch: int = 0,
     ) -> None:
         if on_error not in ("skip", "raise"):
             raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
@@ -167,18 +182,34 @@ class Loader:
         self._spec = preprocessing
         self._batch_size = batch_size
         self._on_error = on_error
+        self._items: list[Item] | None = None
+        self._plans: list[_core.AugmentPlan] = []
+        self._seed = integer(seed, "seed", low=0, high=2**64 - 1)
+        if isinstance(augmentation, Variants):
+            self._items, self._plans = augmentation.items(), augmentation.plans
+            self._seed = augmentation.seed
+        elif augmentation is not None:
+            self._items = epoch_items(len(self._inputs), epoch)
+            self._plans = [stream_plan(augmentation).core_plan()]
+        elif (seed, epoch) != (0, 0):
+            raise _invalid("epoch" if epoch else "seed", "given without augmentation")
+        items = self._items
         self._core = _core.Loader(
-            sources,
+            sources if items is None else [sources[item.image] for item in items],
             self._spec,
             batch_size=batch_size,
             pool=_core.ThreadPool(n_threads) if pool is None else pool,
             prefetch=prefetch,
             cancel=cancel,
+            variants=None
+            if items is None
+            else (self._seed, self._plans, [(item.plan, item.indices) for item in items]),
         )
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return (len(self._inputs) + self._batch_size - 1) // self._batch_size
+        n_items = len(self._inputs if self._items is None else self._items)
+        return (n_items + self._batch_size - 1) // self._batch_size
 
     def __iter__(self) -> Self:
         """Return the loader itself: it can be iterated once."""
@@ -198,7 +229,10 @@ class Loader:
         errors: list[ImageError] = []
         for index in pending:
             self._fill(pixels, first, index, errors)
-        for index, code, source, message in failures:
+        for index, code, name, message in failures:
+            # An unnamed source is named by its position, which the core counts by item.
+            image = self._image(index)
+            source = name if image == index else source_name(self._inputs[image], image)
             error = ImageError(index=index, source=source, code=code, message=message)
             if code == "unsupported_format":
                 self._fill(pixels, first, index, errors, refusal=error)
@@ -208,7 +242,9 @@ class Loader:
         if errors and self._on_error == "raise":
             self.close()
             raise errors[0].to_exception()
-        return _compact(pixels, first, errors)
+        if self._items is None:
+            return _compact(pixels, first, errors)
+        return self._rows(pixels, self._items[first : first + len(pixels)], first, errors)
 
     def close(self) -> None:
         """Stop the work; the iteration then ends. Batches that were handed out stay good."""
@@ -225,6 +261,33 @@ class Loader:
     ) -> None:
         self.close()
 
+    def _image(self, index: int) -> int:
+        """Return the position of the image that an item is made of."""
+        return index if self._items is None else self._items[index].image
+
+    def _rows(
+        self, pixels: NDArray[Any], items: list[Item], first: int, errors: list[ImageError]
+    ) -> Batch:
+        """Put the variants of the good items one after the other."""
+        bad = {error.index - first for error in errors}
+        good = [(slot, item) for slot, item in enumerate(items) if slot not in bad]
+        if pixels.shape[1] == 1:
+            every = pixels[:, 0]
+            rows = every if not bad else every[[slot for slot, _ in good]]
+        elif len(items) == 1:
+            rows = pixels[0, : len(items[0].indices) if good else 0]
+        else:
+            parts = [pixels[slot, : len(item.indices)] for slot, item in good]
+            rows = np.concatenate(parts) if parts else pixels[0, :0]
+        places = [np.arange(item.row, item.row + len(item.indices)) for _, item in good]
+        return Batch(
+            pixels=rows,
+            indices=np.concatenate(places) if places else np.empty(0, np.int64),
+            errors=tuple(
+                dataclasses.replace(error, index=self._image(error.index)) for error in errors
+            ),
+        )
+
     def _fill(
         self,
         pixels: NDArray[Any],
@@ -234,18 +297,40 @@ class Loader:
         refusal: ImageError | None = None,
     ) -> None:
         """Decode in Python what the core left to us, into its place in the batch."""
+        image = self._image(index)
+        source = source_name(self._inputs[image], image)
         try:
-            pixels[index - first] = _core.preprocess(self._decode(index, refusal), self._spec)
+            decoded = self._decode(image, refusal)
+            if self._items is None:
+                pixels[index - first] = _core.preprocess(decoded, self._spec)
+            else:
+                item = self._items[index]
+                pixels[index - first, : len(item.indices)] = self._variants(decoded, item)
         except DecodeError as error:
             message = str(error).removeprefix(f"{error.source}: ")
-            source = source_name(self._inputs[index], index)
             errors.append(ImageError(index=index, source=source, code=error.code, message=message))
         except MemoryError:
-            source = source_name(self._inputs[index], index)
             message = "not enough memory to decode"
             errors.append(
                 ImageError(index=index, source=source, code="out_of_memory", message=message)
             )
+
+    def _variants(self, decoded: NDArray[np.uint8], item: Item) -> NDArray[Any]:
+        if item.plan < 0:
+            return _core.preprocess(decoded, self._spec)[np.newaxis]
+        source = core_sources([self._inputs[item.image]])[0]
+        # Of a file its bytes tell it apart, of an image in memory the pixels.
+        content = (
+            decoded if source is None else read_file(source) if isinstance(source, str) else source
+        )
+        return _core.preprocess_variants(
+            decoded,
+            self._spec,
+            self._plans[item.plan],
+            seed=self._seed,
+            content=_core.content_key(cast("Buffer", content)),
+            indices=item.indices,
+        )
 
     def _decode(self, index: int, refusal: ImageError | None) -> NDArray[np.uint8]:
         image = self._inputs[index]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from eyespot.augmentation import Augmentation
 from eyespot.calibration import Calibration
 from eyespot.errors import IncompatibleParameters, InvalidOption, ModelError
 from eyespot.export.forms import METADATA_EXPORT
@@ -179,6 +180,8 @@ def describe(model: OpenModel) -> str:
     ]
     if facts.get("calibration"):  # not in models of before it
         rows.append(("calibration", str(Calibration.from_dict(facts["calibration"]))))
+    if facts.get("augmentation"):  # not in models of before it
+        rows.append(("augmented", _augmentation_text(facts["augmentation"])))
     if images["skipped"]:
         rows.append(("skipped", f"{images['skipped']:,} unreadable images"))
     rows += [("assumed", text) for text in backbone["assumptions"]]
@@ -355,6 +358,15 @@ def headline(metrics: Mapping[str, Any]) -> tuple[str, float]:
     name = "micro_f1" if "micro_f1" in metrics else "accuracy"
     value = metrics.get(name)
     return name.replace("_f1", " F1"), math.nan if value is None else value
+
+
+def _augmentation_text(facts: Mapping[str, Any]) -> str:
+    plan = Augmentation.from_dict(facts["plan"])
+    total = sum(facts["copies"].values())
+    accuracy = "" if facts["accuracy"] is None else f", accuracy {100 * facts['accuracy']:.1f} %"
+    return (
+        f"{total:,} copies of training images ({plan.describe()}; seed {facts['seed']}){accuracy}"
+    )
 
 
 def _layer_sizes(parameters: Mapping[str, Any]) -> Sequence[int]:

@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, cast
@@ -32,6 +32,10 @@ __all__ = [
 #: Mean and standard deviation of ImageNet's training pixels in [0, 1], RGB; the usual choice.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: Create ML's options of augmentation, in Create ML's order, and eyespot's ready plans.
+AUGMENTATION_OPTIONS = ("crop", "rotation", "blur", "exposure", "noise", "flip")
+AUGMENTATION_PRESETS = ("light", "photos", "scans", "createml")
 
 _MAX_SIDE = 16384
 _JSON_KEYS = ("size", "layout", "dtype", "color", "scale", "mean", "std", "resample", "crop")
@@ -430,6 +434,14 @@ class LabeledData(Protocol):
         """Return the number of images."""
 
 
+class AugmentationPlan(Protocol):
+    """What a plan of augmentation must offer here; `eyespot.Augmentation` does."""
+
+    @property
+    def n_variants(self) -> int:
+        """Copies of an image."""
+
+
 class Extractor(Protocol):
     """What a feature extractor must offer here; `eyespot.FeatureExtractor` does."""
 
@@ -490,6 +502,11 @@ class ModelParameters:
         on it.
     seed : int
         Seed of whatever else is random in training, 0 to 2**64 - 1. The split has its own.
+    augmentation : None, Augmentation, str or collection of str
+        What augmented copies of the training images to train on, beside the images themselves: an
+        `eyespot.Augmentation`, the name of one (``"light"``, ``"photos"``, ``"scans"``,
+        ``"createml"``), or Create ML's options by name, such as ``{"crop", "flip"}``, which
+        multiply. Validation images are never augmented.
 
     Raises
     ------
@@ -509,6 +526,7 @@ class ModelParameters:
     on_error: Literal["skip", "raise"] = "skip"
     n_threads: int = 0
     seed: int = 0
+    augmentation: AugmentationPlan | Collection[str] | str | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -527,6 +545,7 @@ class ModelParameters:
         _choice(self.on_error, ("skip", "raise"), "on_error")
         put(self, "n_threads", integer(self.n_threads, "n_threads", low=0))
         put(self, "seed", integer(self.seed, "seed", low=0, high=2**64 - 1))
+        put(self, "augmentation", checked_augmentation(self.augmentation))
         extractor = self.feature_extractor
         if extractor is not None and not hasattr(extractor, "n_features"):
             found = repr(extractor) if isinstance(extractor, str) else type(extractor).__name__
@@ -579,6 +598,28 @@ def _classifier(value: object) -> Classifier:
         "Classifier.multilayer_perceptron(layer_sizes)"
     )
     raise InvalidOption(message, source="classifier", code="invalid_argument")
+
+
+def checked_augmentation(value: object) -> AugmentationPlan | tuple[str, ...] | str | None:
+    """Check names; `Augmentation.resolve` makes a plan of them."""
+    if value is None or hasattr(value, "n_variants"):
+        return cast("AugmentationPlan | None", value)
+    name = "augmentation"
+    if isinstance(value, str):
+        if value in AUGMENTATION_OPTIONS:
+            return (value,)
+        _choice(value, (*AUGMENTATION_PRESETS, *AUGMENTATION_OPTIONS), name)
+        return value
+    if not isinstance(value, Collection) or not value:
+        message = (
+            f"{name} is {value!r}; allowed: None, an Augmentation, one of "
+            f"{', '.join(map(repr, AUGMENTATION_PRESETS))}, or a set of options such as "
+            "{'crop', 'flip'}"
+        )
+        raise InvalidOption(message, source=name, code="invalid_argument")
+    for option in value:
+        _choice(option, AUGMENTATION_OPTIONS, name)
+    return tuple(option for option in AUGMENTATION_OPTIONS if option in value)
 
 
 def _class_weights(value: object) -> Literal["balanced"] | float | Mapping[str, float] | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Phase", "Progress", "ProgressCallback", "ProgressReporter", "logger"]
+__all__ = ["Phase", "Progress", "ProgressCallback", "ProgressReporter", "duration", "logger"]
 
 logger = logging.getLogger("eyespot")
 logger.addHandler(logging.NullHandler())
@@ -94,7 +94,7 @@ class Progress:
         if self.finished:
             parts.append(f"{self.elapsed_s:.1f} s")
         elif self.remaining_s is not None:
-            parts.append(f"{_duration(self.remaining_s)} left")
+            parts.append(f"{duration(self.remaining_s)} left")
         parts += [f"{key} {value:.4g}" for key, value in self.metrics.items()]
         return ", ".join(parts)
 
@@ -175,7 +175,8 @@ class ProgressReporter:
         )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in words, to the second."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -6,10 +6,12 @@ plain line at the end of each phase, and one now and then while a long phase las
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import typer
@@ -18,7 +20,7 @@ from eyespot.progress import Phase, Progress
 from eyespot.rendering import on_one_line, text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     import rich.progress
@@ -95,6 +97,27 @@ class ProgressDisplay:
         """Write `text` to standard output, after the bars that are finished by now."""
         self._stop()
         typer.echo(text)
+
+    @contextmanager
+    def told_by(self, name: str) -> Iterator[None]:
+        """Write what a logger tells to standard error while the body runs."""
+        display = self
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                display._stop()
+                typer.echo(record.getMessage(), err=True)
+
+        source, handler = logging.getLogger(name), Handler(logging.INFO)
+        level = source.level
+        if not self._quiet:
+            source.addHandler(handler)
+            source.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            source.removeHandler(handler)
+            source.setLevel(level)
 
     def _stop(self) -> None:
         if self._bars is not None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from eyespot.augmentation import Augmentation
+from eyespot.budget import check_rows
 from eyespot.calibration import Calibration, fit_temperature
 from eyespot.data import DataSource, Split
 from eyespot.errors import (
@@ -43,6 +45,7 @@ from eyespot.metrics import ClassifierMetrics
 from eyespot.multi_label_metrics import MultiLabelMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
+from eyespot.variants import Variants
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,9 +85,11 @@ class TrainingReport:
     seconds : mapping of str to float
         Wall time of each phase, by the names of `Phase`, in the order in which they ran.
     images_per_second : float
-        Images decoded and embedded a second, skipped ones included.
+        Images embedded a second, augmented copies and skipped ones included.
     n_training, n_validation : int
-        Images that were used, after the skipped ones were left out.
+        Images that were used, after the skipped ones were left out; copies are not counted.
+    n_copies : int
+        Augmented copies of the training images.
     skipped : tuple of ImageError
         Images that could not be read; `ImageError.index` counts the training images first.
     notes : tuple of str
@@ -95,6 +100,7 @@ class TrainingReport:
     images_per_second: float
     n_training: int
     n_validation: int
+    n_copies: int = 0
     skipped: tuple[ImageError, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -210,26 +216,26 @@ def train(
     watch.lap(Phase.INITIALIZED)
 
     paths = [*split.train.paths, *(split.validation.paths if split.validation is not None else ())]
+    variants = _variants(split, extractor, parameters)
     features = extractor.extract(
         paths,
         n_threads=parameters.n_threads,
         on_error=parameters.on_error,
         progress=progress,
         cancel=cancel,
+        variants=variants,
     )
     sides = _sides(features, split)
     warn_of_skipped(features.errors, len(paths))
     watch.lap(Phase.EXTRACTING_FEATURES)
 
-    fit = _fit(
-        sides.training, data.classes, parameters, start=start, progress=progress, cancel=cancel
-    )
+    fit = _fit(sides, data.classes, parameters, start=start, progress=progress, cancel=cancel)
     if fit.stop_reason is StopReason.max_iterations and isinstance(fit, HeadFit):
         # A perceptron's minimum is not what predicts best, so there is nothing to warn of.
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
     watch.lap(Phase.TRAINING)
 
-    head, calibration = _calibrated(fit, sides.training, data.classes, parameters)
+    head, calibration = _calibrated(fit, sides, data.classes, parameters)
     measure = ProgressReporter(progress, Phase.EVALUATING, len(features.indices))
     measure.update(0)
     training_metrics = _metrics(sides.training, data.classes, head)
@@ -239,6 +245,7 @@ def train(
     measure.update(len(features.indices))
     watch.lap(Phase.EVALUATING)
 
+    n_embedded = len(paths) if variants is None else variants.n_rows
     extraction_s = watch.seconds[str(Phase.EXTRACTING_FEATURES)]
     return TrainedHead(
         extractor=extractor,
@@ -256,6 +263,7 @@ def train(
                 "validation": sides.validation and sides.validation.counts(data.classes),
                 "skipped": len(features.errors),
             },
+            "augmentation": variants and _augmentation_facts(variants, sides, data.classes, head),
             "metrics": {
                 "training": _metric_facts(training_metrics),
                 "validation": validation_metrics and _metric_facts(validation_metrics),
@@ -263,8 +271,9 @@ def train(
         },
         report=TrainingReport(
             seconds=watch.seconds,
-            images_per_second=len(paths) / extraction_s if extraction_s > 0 else 0.0,
+            images_per_second=n_embedded / extraction_s if extraction_s > 0 else 0.0,
             n_training=len(sides.training.targets),
+            n_copies=sides.n_copies,
             n_validation=len(sides.validation.targets) if sides.validation else 0,
             skipped=features.errors,
             notes=notes,
@@ -311,6 +320,20 @@ def warn_of_skipped(errors: Sequence[ImageError], n_images: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """Images and their augmented copies, the copies of an image after it."""
+
+    embeddings: NDArray[np.float32]
+    targets: NDArray[Any]
+    groups: NDArray[np.int64]
+    copies: NDArray[np.bool_]
+
+    @property
+    def multi_label(self) -> bool:
+        return self.targets.ndim == 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
     """The usable images of one side of the split."""
 
@@ -334,6 +357,12 @@ class _Side:
 class _Sides:
     training: _Side
     validation: _Side | None
+    #: With augmentation, what the head is fitted to: the training side and its copies.
+    augmented: _Rows | None = None
+
+    @property
+    def n_copies(self) -> int:
+        return 0 if self.augmented is None else int(self.augmented.copies.sum())
 
 
 def _listed(labels: Sequence[str], most: int = 10) -> str:
@@ -404,10 +433,73 @@ def _split(
     return Split(train=data, validation=held_out if len(held_out) else None, notes=notes)
 
 
+def _variants(
+    split: Split, extractor: FeatureExtractor, parameters: ModelParameters
+) -> Variants | None:
+    """Return what copies to make of the training side; tell how many, and about how long."""
+    if parameters.augmentation is None:
+        return None
+    plan = Augmentation.resolve(parameters.augmentation)
+    unknown = [label for label in plan.copies_per_class if label not in split.train.classes]
+    if unknown:
+        message = (
+            f"copies_per_class has {_listed(unknown)}, which the data do not; "
+            f"their labels are {_listed(split.train.classes)}"
+        )
+        raise InvalidOption(message, source="copies_per_class", code="invalid_argument")
+    if plan.copies_per_class and split.train.multi_label:
+        message = "copies_per_class goes with one label an image; these images bear several"
+        raise InvalidOption(message, source="copies_per_class", code="invalid_argument")
+    n_others = 0 if split.validation is None else len(split.validation)
+    # An image with several labels has no class that the number of its copies could go by.
+    several = split.train.multi_label
+    labels = [""] * len(split.train) if several else split.train.labels
+    variants = Variants(plan, parameters.seed, [*labels, *[None] * n_others])
+    check_rows(variants)
+    budget = extractor.budget(variants, n_threads=parameters.n_threads)
+    logger.getChild("budget").info("%s", budget)
+    return variants
+
+
+def _augmentation_facts(
+    variants: Variants, sides: _Sides, classes: Sequence[str], head: Head
+) -> dict[str, Any]:
+    """Return the plan in full, and how the head does on the copies."""
+    rows = sides.augmented
+    assert rows is not None
+    copies = _Side(
+        embeddings=rows.embeddings[rows.copies], targets=rows.targets[rows.copies], skipped=()
+    )
+    metrics = _metrics(copies, classes, head) if len(copies.targets) else None
+    return {
+        "plan": variants.plan.to_dict(),
+        "seed": variants.seed,
+        "copies": copies.counts(classes),
+        "accuracy": metrics.accuracy if isinstance(metrics, ClassifierMetrics) else None,
+        "log_loss": metrics and metrics.log_loss,
+    }
+
+
 def _sides(features: Features, split: Split) -> _Sides:
     """Hand out the embeddings of the one pass to both sides; refuse a label that lost all."""
     classes = split.train.classes
     boundary = len(split.train)
+    augmented = None
+    if features.variants is not None:
+        inside = slice(0, int(np.searchsorted(features.indices, boundary)))
+        groups = features.indices[inside]
+        augmented = _Rows(
+            embeddings=features.embeddings[inside],
+            targets=split.train.targets[groups],
+            groups=groups,
+            copies=features.variants[inside] >= 0,
+        )
+        originals = features.variants < 0
+        features = Features(
+            embeddings=features.embeddings[originals],
+            indices=features.indices[originals],
+            errors=features.errors,
+        )
     inner = int(np.searchsorted(features.indices, boundary))
     training = _Side(
         embeddings=features.embeddings[:inner],
@@ -428,17 +520,21 @@ def _sides(features: Features, split: Split) -> _Sides:
         )
         raise DataError(message, source=label, code="no_usable_images")
     if split.validation is None:
-        return _Sides(training=training, validation=None)
+        return _Sides(training=training, validation=None, augmented=augmented)
     validation = _Side(
         embeddings=features.embeddings[inner:],
         targets=split.validation.targets[features.indices[inner:] - boundary],
         skipped=tuple(error for error in features.errors if error.index >= boundary),
     )
-    return _Sides(training=training, validation=validation if len(validation.targets) else None)
+    return _Sides(
+        training=training,
+        validation=validation if len(validation.targets) else None,
+        augmented=augmented,
+    )
 
 
 def _fit(
-    side: _Side,
+    sides: _Sides,
     classes: Sequence[str],
     parameters: ModelParameters,
     *,
@@ -454,6 +550,7 @@ def _fit(
         if step.iteration < parameters.max_iterations:  # the last is told below
             reporter.update(step.iteration, {"loss": step.loss, "accuracy": step.accuracy})
 
+    side = sides.augmented or sides.training
     options: dict[str, Any] = {
         "max_iterations": parameters.max_iterations,
         "tolerance": parameters.tolerance,
@@ -461,6 +558,7 @@ def _fit(
         "seed": parameters.seed,
         "callback": tell,
         "cancel": cancel,
+        "groups": None if sides.augmented is None else sides.augmented.groups,
     }
     layer_sizes = parameters.classifier.layer_sizes
     layer = start.layers[0] if start is not None else None
@@ -494,7 +592,7 @@ def _fit(
 
 def _calibrated(
     fit: HeadFit | PerceptronFit,
-    side: _Side,
+    sides: _Sides,
     classes: Sequence[str],
     parameters: ModelParameters,
 ) -> tuple[Head, Calibration | None]:
@@ -502,8 +600,8 @@ def _calibrated(
     held_out = fit.held_out
     if held_out is None:
         return fit.head, None
-    targets = side.targets[held_out.rows]
-    weights = class_balance(parameters.class_weights, side.targets, classes)
+    targets = (sides.augmented or sides.training).targets[held_out.rows]
+    weights = class_balance(parameters.class_weights, sides.training.targets, classes)
     calibration = fit_temperature(
         held_out.log_probabilities,
         targets,

@@ -54,7 +54,7 @@ class TemporaryFolder {
 constexpr std::size_t kItemBytes = sizeof(std::uint64_t);
 
 void decode_text(std::span<const std::uint8_t> bytes, std::string_view source, void* out,
-                 std::size_t /*worker*/) {
+                 std::size_t /*index*/, std::size_t /*worker*/) {
   const std::string text(bytes.begin(), bytes.end());
   const auto fail = [&](ErrorCode code) { throw Error(code, std::string(source), "told to"); };
   if (text == "corrupt") fail(ErrorCode::corrupt_image);
@@ -68,12 +68,13 @@ void decode_text(std::span<const std::uint8_t> bytes, std::string_view source, v
 }
 
 ItemDecoder text_decoder() {
-  return {.item_bytes = kItemBytes,
-          .from_bytes = decode_text,
-          .from_pixels = [](ImageView image, std::string_view, void* out, std::size_t) {
-            const std::uint64_t value = image.size.width;
-            std::memcpy(out, &value, sizeof value);
-          }};
+  return {
+      .item_bytes = kItemBytes,
+      .from_bytes = decode_text,
+      .from_pixels = [](ImageView image, std::string_view, void* out, std::size_t, std::size_t) {
+        const std::uint64_t value = image.size.width;
+        std::memcpy(out, &value, sizeof value);
+      }};
 }
 
 ImageSource bytes_source(const std::string& text) {
@@ -214,8 +215,9 @@ TEST_CASE("no more than the window is in work while the caller takes its time") 
   const std::vector<std::string> texts = numbers(1000);
   std::atomic<std::size_t> decoded{0};
   ItemDecoder decoder = text_decoder();
-  decoder.from_bytes = [&](auto bytes, auto source, void* out, std::size_t worker) {
-    decode_text(bytes, source, out, worker);
+  decoder.from_bytes = [&](auto bytes, auto source, void* out, std::size_t index,
+                           std::size_t worker) {
+    decode_text(bytes, source, out, index, worker);
     decoded.fetch_add(1);
   };
   Loader loader(bytes_sources(texts), decoder, {.batch_size = 5, .prefetch = 2}, pool_of(2));
@@ -237,9 +239,9 @@ TEST_CASE("a batch outlives its loader and its pool") {
 TEST_CASE("dropping or closing a loader half-way never hangs, and leaves the pool good") {
   const std::vector<std::string> texts = numbers(500);
   ItemDecoder slow = text_decoder();
-  slow.from_bytes = [](auto bytes, auto source, void* out, std::size_t worker) {
+  slow.from_bytes = [](auto bytes, auto source, void* out, std::size_t index, std::size_t worker) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    decode_text(bytes, source, out, worker);
+    decode_text(bytes, source, out, index, worker);
   };
   const auto pool = pool_of(3);
   const auto start = std::chrono::steady_clock::now();
@@ -264,7 +266,7 @@ TEST_CASE("the destructor waits for workers that read the caller's memory, and o
   std::atomic<bool> release{false};
   std::atomic<bool> left{false};
   ItemDecoder stuck = text_decoder();
-  stuck.from_bytes = [&](auto, auto, void*, std::size_t) {
+  stuck.from_bytes = [&](auto, auto, void*, std::size_t, std::size_t) {
     inside = true;
     while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -302,7 +304,7 @@ TEST_CASE("cancel() ends a wait at once, from another thread") {
   const std::vector<std::string> texts = numbers(64);
   std::atomic<bool> release{false};
   ItemDecoder stuck = text_decoder();
-  stuck.from_bytes = [&](auto, auto, void*, std::size_t) {
+  stuck.from_bytes = [&](auto, auto, void*, std::size_t, std::size_t) {
     while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   };
   CancelToken cancel;
@@ -331,9 +333,10 @@ TEST_CASE("what poll throws comes out of next(), and next() goes on after it") {
   const std::vector<std::string> texts = numbers(10);
   std::atomic<bool> release{false};
   ItemDecoder stuck = text_decoder();
-  stuck.from_bytes = [&](auto bytes, auto source, void* out, std::size_t worker) {
+  stuck.from_bytes = [&](auto bytes, auto source, void* out, std::size_t index,
+                         std::size_t worker) {
     while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    decode_text(bytes, source, out, worker);
+    decode_text(bytes, source, out, index, worker);
   };
   Loader loader(bytes_sources(texts), stuck, {.batch_size = 5}, pool_of(2));
   CHECK_THROWS_AS((void)loader.next([] { throw std::runtime_error("Ctrl-C"); }),

@@ -40,17 +40,19 @@ struct PendingSource {};
 /// One item of the list to load.
 using ImageSource = std::variant<FileSource, BytesSource, PixelsSource, PendingSource>;
 
-/// How items become numbers. Called by the workers, several at a time, each with its own index in
-/// [0, pool size), so that scratch memory can be kept by worker. Both may throw: an Error about the
+/// How items become numbers: the item at position `index` of the list, by a worker with a number of
+/// its own in [0, pool size), so that scratch memory can be kept by worker. Called by several
+/// workers at a time. Both may throw: an Error about the
 /// item (io, unsupported_format, corrupt_image, limit_exceeded, out_of_memory) or std::bad_alloc
 /// becomes an ItemError of the batch; everything else ends the run and comes out of next().
 struct ItemDecoder {
   /// Bytes that each item fills.
   std::size_t item_bytes = 0;
   std::function<void(std::span<const std::uint8_t> bytes, std::string_view source, void* out,
-                     std::size_t worker)>
+                     std::size_t index, std::size_t worker)>
       from_bytes;
-  std::function<void(ImageView image, std::string_view source, void* out, std::size_t worker)>
+  std::function<void(ImageView image, std::string_view source, void* out, std::size_t index,
+                     std::size_t worker)>
       from_pixels;
 };
 

@@ -164,8 +164,9 @@ struct CrossValidationOptions {
 
 /// Fits every strength of `path` (descending) on the rows outside each fold, each from the solution
 /// of the one before, and scores the rows inside. fold[i] in [0, n_folds) names row i's fold; -1 is
-/// never held out. Ends early when the held-out loss has been rising. The folds run side by side,
-/// each on one thread; the result does not depend on how many there are.
+/// never held out; -2 - f, for a copy of a row of fold f, is left out there and not scored. Ends
+/// early when the held-out loss has been rising. The folds run side by side, each on one thread;
+/// the result does not depend on how many there are.
 [[nodiscard]] PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moments,
                                         std::span<const std::int32_t> fold,
                                         std::span<const double> path,

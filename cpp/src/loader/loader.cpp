@@ -110,12 +110,12 @@ struct Loader::State {
     const ImageSource& source = sources[index];
     if (const auto* file = std::get_if<FileSource>(&source)) {
       detail::FileReader& reader = readers[worker];
-      decoder.from_bytes(reader.read(file->path, max_file_bytes), file->path, out, worker);
+      decoder.from_bytes(reader.read(file->path, max_file_bytes), file->path, out, index, worker);
       reader.trim();
     } else if (const auto* memory = std::get_if<BytesSource>(&source)) {
-      decoder.from_bytes(memory->bytes, source_name(source, index), out, worker);
+      decoder.from_bytes(memory->bytes, source_name(source, index), out, index, worker);
     } else if (const auto* pixels = std::get_if<PixelsSource>(&source)) {
-      decoder.from_pixels(pixels->image, source_name(source, index), out, worker);
+      decoder.from_pixels(pixels->image, source_name(source, index), out, index, worker);
     }
   }
 

@@ -126,12 +126,17 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
                           const Poll& poll) {
   std::vector<Fold> folds(options.n_folds);
   for (std::size_t i = 0; i < data.n_rows; ++i) {
-    if (fold[i] < -1 || std::cmp_greater_equal(fold[i], options.n_folds)) {
+    // Of a copy, the fold of its original: neither fitted nor scored there.
+    const std::int64_t left_out = -2 - std::int64_t{fold[i]};
+    if (std::cmp_greater_equal(left_out, options.n_folds) ||
+        std::cmp_greater_equal(fold[i], options.n_folds)) {
       throw Error(ErrorCode::invalid_argument, "fold[" + std::to_string(i) + "]",
-                  std::to_string(fold[i]) + " given; allowed are -1 (never held out) to " +
-                      std::to_string(options.n_folds - 1));
+                  std::to_string(fold[i]) + " given; allowed are " +
+                      std::to_string(-1 - static_cast<std::int64_t>(options.n_folds)) + " to " +
+                      std::to_string(static_cast<std::int64_t>(options.n_folds) - 1));
     }
     for (std::size_t f = 0; f < options.n_folds; ++f) {
+      if (std::cmp_equal(f, left_out)) continue;
       auto& rows = std::cmp_equal(f, fold[i]) ? folds[f].held_out : folds[f].train;
       rows.push_back(static_cast<std::uint32_t>(i));
     }

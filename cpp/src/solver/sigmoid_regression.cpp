@@ -374,12 +374,16 @@ std::vector<Fold> split(const MultiLabelRows& data, std::span<const std::int32_t
                         std::size_t n_folds) {
   std::vector<Fold> folds(n_folds);
   for (std::size_t i = 0; i < data.n_rows; ++i) {
-    if (fold[i] < 0 || std::cmp_greater_equal(fold[i], n_folds)) {
-      throw Error(
-          ErrorCode::invalid_argument, "fold[" + std::to_string(i) + "]",
-          std::to_string(fold[i]) + " given; allowed are 0 to " + std::to_string(n_folds - 1));
+    // Of a copy, the fold of its original: neither fitted nor scored there.
+    const std::int64_t left_out = -2 - std::int64_t{fold[i]};
+    if (fold[i] == -1 || std::cmp_greater_equal(left_out, n_folds) ||
+        std::cmp_greater_equal(fold[i], n_folds)) {
+      throw Error(ErrorCode::invalid_argument, "fold[" + std::to_string(i) + "]",
+                  std::to_string(fold[i]) + " given; allowed are 0 to " +
+                      std::to_string(n_folds - 1) + ", or -2 minus one of these");
     }
     for (std::size_t f = 0; f < n_folds; ++f) {
+      if (std::cmp_equal(f, left_out)) continue;
       auto& rows = std::cmp_equal(f, fold[i]) ? folds[f].held_out : folds[f].train;
       rows.push_back(static_cast<std::uint32_t>(i));
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from eyespot.cli import demo, evaluate, export, extract, inspect, predict, train, verify
+from eyespot.cli import demo, evaluate, export, extract, inspect, predict, preview, train, verify
 from eyespot.cli.runner import app, guarded
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ for _command in (  # the order of --help
     export.export,
     verify.verify,
     extract.extract,
+    preview.preview,
     demo.demo,
 ):
     app.command()(guarded(_command))

@@ -11,11 +11,12 @@ import typer
 from eyespot import screen
 from eyespot.cli.runner import working
 from eyespot.errors import DataError, InvalidOption
-from eyespot.options import Classifier, ClassifierKind, CropPolicy
+from eyespot.options import AUGMENTATION_PRESETS, Classifier, ClassifierKind, CropPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eyespot.augmentation import Augmentation
     from eyespot.data import DataSource
     from eyespot.features import FeatureExtractor
     from eyespot.options import SplitStrategy
@@ -40,6 +41,7 @@ class OnError(StrEnum):
 DATA_PANEL = "Data"
 NETWORK_PANEL = "Backbone"
 SOLVER_PANEL = "Training"
+AUGMENT_PANEL = "Augmentation"
 
 Photos = Annotated[
     Path,
@@ -117,6 +119,29 @@ Crop = Annotated[
         "the network's own way unless given.",
         show_default=False,
         rich_help_panel=NETWORK_PANEL,
+    ),
+]
+Augment = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLAN|NAMES",
+        help="Add changed copies of the training photos: light, photos, scans (no flips) or "
+        "createml (all six), or some of crop, rotation, blur, exposure, noise, flip with commas "
+        "between.",
+        show_default=False,
+        rich_help_panel=AUGMENT_PANEL,
+    ),
+]
+Copies = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Copies of each photo; the plan's own number unless given (names multiply: crop and "
+        "flip make 4 x 3).",
+        show_default=False,
+        rich_help_panel=AUGMENT_PANEL,
     ),
 ]
 Threads = Annotated[
@@ -228,6 +253,22 @@ def classifier(kind: ClassifierKind, layer_sizes: str | None) -> Classifier:
         message = f"--layer-sizes is {layer_sizes!r}; allowed: numbers such as 128 or 128,64"
         raise InvalidOption(message, source="--layer-sizes", code="invalid_argument") from None
     return Classifier.multilayer_perceptron(sizes)
+
+
+def augmentation(text: str | None, copies: int | None) -> Augmentation | None:
+    """Return what ``--augment`` and ``--copies`` stand for."""
+    from eyespot.augmentation import Augmentation
+
+    if text is None:
+        if copies is not None:
+            message = "--copies goes with --augment, such as --augment photos --copies 8"
+            raise InvalidOption(message, source="--copies", code="invalid_argument")
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) > 1 and (presets := [name for name in names if name in AUGMENTATION_PRESETS]):
+        message = f"--augment is {text!r}: {presets[0]} is a plan of its own; give it alone"
+        raise InvalidOption(message, source="--augment", code="invalid_argument")
+    return Augmentation.resolve(names[0] if len(names) == 1 else names, copies)
 
 
 def class_weights(text: str) -> float | Literal["balanced"] | None:

@@ -50,6 +50,10 @@ _SAID_IN_OPTIONS = {
     "names is": "--names is",
     "head is": "--head is",
     "precision is": "--precision is",
+    "augmentation is": "--augment is",
+    "copies_per_image=": "--copies ",
+    "n_copies is": "--tiles is",
+    "side is": "--size is",
 }
 
 
@@ -108,10 +112,10 @@ def print_json(value: object) -> None:
     typer.echo(printable(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, example: str = "model.onnx") -> None:
     """Refuse a place that cannot take the result before hours of work, not after."""
     if path.is_dir():
-        message = f"{path} is a folder; give the name of a file, such as {path / 'model.onnx'}"
+        message = f"{path} is a folder; give the name of a file, such as {path / example}"
         raise InvalidOption(message, source=str(path), code="invalid_argument")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():

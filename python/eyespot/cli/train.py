@@ -10,6 +10,7 @@ import typer
 from eyespot import screen
 from eyespot.cli import options
 from eyespot.cli.runner import check_writable, count, print_json, working
+from eyespot.errors import InvalidOption
 from eyespot.options import ClassifierKind
 from eyespot.rendering import percent
 
@@ -126,6 +127,16 @@ def train(
             rich_help_panel=options.SOLVER_PANEL,
         ),
     ] = True,
+    augment: options.Augment = None,
+    copies: options.Copies = None,
+    balance_copies: Annotated[
+        bool,
+        typer.Option(
+            "--balance-copies",
+            help="More copies of labels with few photos, until all have about as many.",
+            rich_help_panel=options.AUGMENT_PANEL,
+        ),
+    ] = False,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -152,7 +163,13 @@ def train(
             path, data_format, path_column, label_column, label_separator, multi_label=multi_label
         )
 
+    plan = options.augmentation(augment, copies)
+    if plan is None and balance_copies:
+        message = "--balance-copies goes with --augment, such as --augment photos"
+        raise InvalidOption(message, source="--balance-copies", code="invalid_argument")
     data = read(photos)
+    if plan is not None and balance_copies:
+        plan = plan.balanced(data.counts())
     parameters = ModelParameters(
         validation=options.validation(validation, seed, read),
         classifier=options.classifier(classifier, layer_sizes),
@@ -166,12 +183,13 @@ def train(
         on_error=on_error.value,
         n_threads=threads,
         seed=seed,
+        augmentation=plan,
     )
     if not quiet:
         labels = count(len(data.classes), "label")
         others = f"; passed over {count(len(data.ignored), 'file')}" if data.ignored else ""
         typer.echo(f"{photos}: {count(len(data), 'image')} of {labels}{others}", err=True)
-    with working(quiet=quiet) as display:
+    with working(quiet=quiet) as display, display.told_by("eyespot.budget"):
         model: ImageClassifier | MultiLabelImageClassifier
         if multi_label:
             model = _train(MultiLabelImageClassifier, data, parameters, start, display)
@@ -232,6 +250,7 @@ def _training_table(model: ImageClassifier | MultiLabelImageClassifier) -> str:
     rows = [
         ["", *(name for name, _, _ in sides)],
         ["images", *(f"{count:,}" for _, count, _ in sides)],
+        *([["copies", f"{report.n_copies:,}", ""][: 1 + len(sides)]] if report.n_copies else []),
         *([name, *(numbers[name] for numbers in told)] for name in told[0]),
     ]
     return screen.table(rows)

@@ -11,12 +11,13 @@ from eyespot import _core
 from eyespot.errors import IncompatibleParameters, InvalidOption
 from eyespot.head.rows import (
     HeldOut,
+    check_groups,
     check_options,
     check_rows,
     enough_to_hold_out,
+    grouped_folds,
     number,
     row_weights,
-    stratified_folds,
 )
 from eyespot.head.stepping import LEAST_LOSS, StopReason, iterate
 from eyespot.head.value import Head
@@ -106,6 +107,7 @@ def fit_perceptron(
     start: Head | None = None,
     cancel: _core.CancelToken | None = None,
     held_out: bool = False,
+    groups: ArrayLike | None = None,
 ) -> PerceptronFit:
     """Fit fully connected layers with ReLU between them and softmax at the end.
 
@@ -148,6 +150,8 @@ def fit_perceptron(
     held_out : bool, default False
         Whether to predict every row by a network that was fitted without it, to calibrate by: five
         further fits of as many iterations.
+    groups : integer array of shape (n,), optional
+        As in `fit_softmax`.
 
     Returns
     -------
@@ -227,12 +231,13 @@ def fit_perceptron(
     )
     if not held_out:
         return fit
-    folds = stratified_folds(y, n_classes, _N_FOLDS, seed)
+    folds = grouped_folds(y, n_classes, _N_FOLDS, seed, check_groups(groups, len(y)))
     if not enough_to_hold_out(folds, _N_FOLDS):
         return fit
     probabilities = np.full((len(y), n_classes), np.nan, np.float32)
     for fold in range(_N_FOLDS):
-        inside, outside = folds == fold, folds != fold
+        inside = folds == fold
+        outside = ~inside & (folds != -2 - fold)
         part = None if weights is None else weights[outside]
         solver = _core.PerceptronSolver(x[outside], y[outside], weights=part, **options)
         solver.start(seed % 2**64)

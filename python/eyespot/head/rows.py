@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "HeldOut",
     "balance_power",
+    "check_groups",
     "check_known",
     "check_options",
     "check_rows",
     "class_balance",
     "enough_to_hold_out",
+    "grouped_folds",
     "number",
     "row_weights",
     "shuffled",
@@ -37,7 +39,8 @@ class HeldOut:
     Attributes
     ----------
     rows : int64 ndarray of shape (n_held_out,)
-        Which rows, ascending: all but those of a class with one row.
+        Which rows, ascending: all but those of a class with one row, and copies (see ``groups`` of
+        `fit_softmax`).
     log_probabilities : float32 ndarray of shape (n_held_out, n_classes)
         Natural logarithms, at least that of the smallest float32, about -87.
     n_folds : int
@@ -206,6 +209,40 @@ def number(value: object, name: str, *, word: str = "") -> float:
 def enough_to_hold_out(folds: NDArray[np.int32], n_folds: int) -> bool:
     """Whether there are two rows a fold to hold out; with fewer there is nothing to measure by."""
     return int(np.count_nonzero(folds >= 0)) >= 2 * n_folds
+
+
+def check_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
+    """Return the group of each row as an array, or refuse it by name."""
+    if groups is None:
+        return None
+    given = np.asarray(groups)
+    if given.shape != (n_rows,) or not np.issubdtype(given.dtype, np.integer):
+        msg = f"groups: {given.dtype} of shape {given.shape} given; needed are {n_rows} integers"
+        raise InvalidOption(msg, source="groups", code="invalid_argument")
+    return given.astype(np.int64)
+
+
+def grouped_folds(
+    targets: NDArray[np.int32],
+    n_classes: int,
+    n_folds: int,
+    seed: int,
+    groups: NDArray[np.int64] | None,
+) -> NDArray[np.int32]:
+    """Fold of each row as in `stratified_folds`, by the first row of each group.
+
+    The other rows of a group of fold f get -2 - f: left out where their group is held out, and not
+    scored; -1 with a group that is never held out.
+    """
+    if groups is None:
+        return stratified_folds(targets, n_classes, n_folds, seed)
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    of_group = stratified_folds(targets[first], n_classes, n_folds, seed)
+    folds = of_group[group]
+    copies = np.ones(len(targets), np.bool_)
+    copies[first] = False
+    folds[copies & (folds >= 0)] = -2 - folds[copies & (folds >= 0)]
+    return folds
 
 
 def stratified_folds(

@@ -10,7 +10,14 @@ import numpy as np
 
 from eyespot import _core
 from eyespot.errors import IncompatibleParameters, InvalidOption
-from eyespot.head.rows import balance_power, check_known, check_options, number, shuffled
+from eyespot.head.rows import (
+    balance_power,
+    check_groups,
+    check_known,
+    check_options,
+    number,
+    shuffled,
+)
 from eyespot.head.softmax import (
     PATH_TOLERANCE,
     RELATIVE_FALLBACK,
@@ -51,6 +58,7 @@ def fit_sigmoid(
     state: Mapping[str, Any] | None = None,
     start: tuple[ArrayLike, ArrayLike] | None = None,
     cancel: _core.CancelToken | None = None,
+    groups: ArrayLike | None = None,
 ) -> HeadFit:
     """Fit one logistic regression for each label, all in the same passes over the rows.
 
@@ -74,7 +82,7 @@ def fit_sigmoid(
         that the mean weight of the rows stays 1, so that `l2` keeps its meaning.
     sample_weight : array of shape (n,), optional
         Not negative. Only their ratios matter.
-    max_iterations, tolerance, n_threads, pool, seed, callback, state, start, cancel
+    max_iterations, tolerance, n_threads, pool, seed, callback, state, start, cancel, groups
         As in `fit_softmax`. In a callback, ``accuracy`` is the share of the rows of which all
         labels are told rightly.
 
@@ -115,6 +123,7 @@ def fit_sigmoid(
             pool=workers,
             seed=seed,
             cancel=cancel,
+            groups=groups,
         )
         strength = path.selected
     else:
@@ -179,6 +188,7 @@ def select_sigmoid_l2(
     pool: _core.ThreadPool | None = None,
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
+    groups: ArrayLike | None = None,
 ) -> L2Path:
     """Choose the strength of the penalty by cross-validation, with every label in every fold.
 
@@ -188,7 +198,7 @@ def select_sigmoid_l2(
         As in `fit_sigmoid`.
     n_folds : int, default 5
         At least 2.
-    n_threads, pool, seed, cancel
+    n_threads, pool, seed, cancel, groups
         As in `fit_sigmoid`.
 
     Returns
@@ -219,10 +229,16 @@ def select_sigmoid_l2(
         raise InvalidOption(message, source="n_folds", code="invalid_argument")
     rows, positive, negative = _weights(y, positive_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
-    enough = len(y) >= 2 * n_folds
-    order = shuffled(len(y), seed)
-    folds = np.zeros(len(y), dtype=np.int32)
-    folds[order] = distribute(y[order] != 0, [1.0] * n_folds)
+    group = check_groups(groups, len(y))
+    _, first, of = np.unique(
+        np.arange(len(y)) if group is None else group, return_index=True, return_inverse=True
+    )
+    enough = len(first) >= 2 * n_folds
+    order = shuffled(len(first), seed)
+    of_group = np.zeros(len(first), dtype=np.int32)
+    of_group[order] = distribute(y[first[order]] != 0, [1.0] * n_folds)
+    folds = np.full(len(y), -2, np.int32) - of_group[of]  # of copies: left out, not scored
+    folds[first] = of_group
     variance, points = _core.sigmoid_path(
         x,
         y,

@@ -12,12 +12,13 @@ from eyespot import _core
 from eyespot.errors import IncompatibleParameters, InvalidOption
 from eyespot.head.rows import (
     HeldOut,
+    check_groups,
     check_options,
     check_rows,
     enough_to_hold_out,
+    grouped_folds,
     number,
     row_weights,
-    stratified_folds,
 )
 from eyespot.head.stepping import LEAST_LOSS, StopReason, iterate
 from eyespot.head.value import Head
@@ -174,6 +175,7 @@ def fit_softmax(
     start: tuple[ArrayLike, ArrayLike] | None = None,
     cancel: _core.CancelToken | None = None,
     held_out: bool = False,
+    groups: ArrayLike | None = None,
 ) -> HeadFit:
     """Fit softmax regression.
 
@@ -221,6 +223,9 @@ def fit_softmax(
         Whether to predict every row by a model that was fitted without it, to calibrate by. With
         ``l2="auto"`` these come from the cross-validation, without further fits; else from one of
         their own.
+    groups : integer array of shape (n,), optional
+        Rows of the same number are copies of the first of them: cross-validation holds them out
+        together, and scores the first alone.
 
     Returns
     -------
@@ -271,6 +276,7 @@ def fit_softmax(
             seed=seed,
             cancel=cancel,
             predict=held_out,
+            groups=groups,
         )
         strength = path.selected
         start = path.start if start is None else start
@@ -288,6 +294,7 @@ def fit_softmax(
             pool=workers,
             seed=seed,
             cancel=cancel,
+            groups=groups,
         )
 
     solver = _core.SoftmaxSolver(
@@ -350,12 +357,13 @@ def select_l2(
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
     predict: bool = False,
+    groups: ArrayLike | None = None,
 ) -> L2Path:
     """Choose the strength of the penalty by stratified cross-validation.
 
     Parameters
     ----------
-    embeddings, targets, n_classes, class_weights, sample_weight
+    embeddings, targets, n_classes, class_weights, sample_weight, groups
         As in `fit_softmax`.
     n_folds : int, default 5
         At least 2. A class with fewer rows is missing from some held-out parts; a class with one
@@ -391,7 +399,7 @@ def select_l2(
         raise InvalidOption(msg, source="n_folds", code="invalid_argument")
     weights = row_weights(y, n_classes, class_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
-    folds = stratified_folds(y, n_classes, n_folds, seed)
+    folds = grouped_folds(y, n_classes, n_folds, seed, check_groups(groups, len(y)))
     enough = enough_to_hold_out(folds, n_folds)
     path = RELATIVE_PATH if enough else RELATIVE_PATH[:0]
     variance, points, start, predictions = _core.softmax_path(
@@ -437,6 +445,7 @@ def predict_held_out(
     pool: _core.ThreadPool | None = None,
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
+    groups: ArrayLike | None = None,
 ) -> HeldOut | None:
     """Predict every row by a model that was fitted without it, at one strength of the penalty.
 
@@ -448,6 +457,8 @@ def predict_held_out(
         Strength of the penalty.
     n_folds : int, default 5
         At least 2.
+    groups : integer array of shape (n,), optional
+        As in `fit_softmax`.
 
     Returns
     -------
@@ -460,7 +471,7 @@ def predict_held_out(
         As in `fit_softmax`.
     """
     x, y = check_rows(embeddings, targets)
-    folds = stratified_folds(y, n_classes, n_folds, seed)
+    folds = grouped_folds(y, n_classes, n_folds, seed, check_groups(groups, len(y)))
     if not enough_to_hold_out(folds, n_folds):
         return None
     _, _, _, predictions = _core.softmax_path(

@@ -16,10 +16,20 @@ import numpy as np
 
 from eyespot import _core
 from eyespot.errors import InvalidOption
-from eyespot.options import CropPolicy, integer, one_of, real
+from eyespot.options import (
+    AUGMENTATION_OPTIONS,
+    CropPolicy,
+    checked_augmentation,
+    integer,
+    one_of,
+    real,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eyespot.augmentation.sheet import ContactSheet
+    from eyespot.images import ImageInput
 
 __all__ = [
     "Augmentation",
@@ -33,8 +43,7 @@ __all__ = [
     "augment",
 ]
 
-#: Create ML's options, in Create ML's order.
-OPTIONS = ("crop", "rotation", "blur", "exposure", "noise", "flip")
+OPTIONS = AUGMENTATION_OPTIONS
 #: The index of the untouched copy.
 ORIGINAL = -1
 _MOST_COPIES = 1000
@@ -503,6 +512,70 @@ class Augmentation:
             edges="fill",
         )
 
+    @classmethod
+    def resolve(cls, spec: object, copies_per_image: int | None = None) -> Augmentation:
+        """Return the plan that `ModelParameters.augmentation` stands for.
+
+        Parameters
+        ----------
+        spec : Augmentation, str or collection of str
+            A plan, the name of a ready one (light, photos, scans, createml), or options by name.
+        copies_per_image : int, optional
+            This many copies instead of the plan's own number.
+        """
+        checked = checked_augmentation(spec)
+        if isinstance(checked, str):
+            plan: Augmentation = getattr(cls, checked)()
+        elif isinstance(checked, tuple):
+            plan = cls.of(*checked)
+        elif isinstance(checked, Augmentation):
+            plan = checked
+        else:
+            raise _invalid("augmentation", f"augmentation is {spec!r}; allowed: an Augmentation")
+        if copies_per_image is None:
+            return plan
+        return dataclasses.replace(plan, copies_per_image=copies_per_image)
+
+    def describe(self) -> str:
+        """Return in a few words what may be done; `to_dict` tells it in full."""
+        kinds = ("horizontal", "vertical", "both")
+        parts = []
+        for name in self.order:
+            option = getattr(self, name)
+            if option is None:
+                continue
+            if isinstance(option, Flip):
+                amount = "/".join(kind for kind in kinds if getattr(option, kind))
+            else:
+                low, high = getattr(option, dataclasses.fields(option)[0].name)
+                amount = f"{low:g} to {high:g}"
+            chance = "" if option.probability == 1 else f" in {option.probability:.0%}"
+            parts.append(f"{name} {amount}{chance}")
+        return ", ".join(parts) or "nothing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        values = dataclasses.asdict(self)
+        options = {name: values[name] and _plain(values[name]) for name in self._KINDS}
+        return _plain(values) | options | {"copies_per_class": dict(self.copies_per_class)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` returned.
+
+        Raises
+        ------
+        InvalidOption
+            If a value is not allowed.
+        TypeError
+            If a name is unknown.
+        """
+        made = dict(values)
+        for name, kind in cls._KINDS.items():
+            if made.get(name) is not None:
+                made[name] = kind(**made[name])
+        return cls(**made)
+
     @property
     def n_variants(self) -> int:
         """Copies of an image whose class `copies_per_class` does not name."""
@@ -561,6 +634,23 @@ class Augmentation:
             self._variant(plan.sample(seed, content, index)) for index in range(plan.n_variants)
         )
 
+    def preview(
+        self,
+        image: ImageInput,
+        *,
+        seed: int = 0,
+        n_copies: int | None = None,
+        side: int = 224,
+        crop: CropPolicy = CropPolicy.CENTER_CROP,
+        label: str = "",
+    ) -> ContactSheet:
+        """Return a contact sheet of an image and its copies; see `contact_sheet`."""
+        from eyespot.augmentation.sheet import contact_sheet
+
+        return contact_sheet(
+            image, self, seed=seed, n_copies=n_copies, side=side, crop=crop, label=label
+        )
+
     def _variant(self, drawn: _core.Variant) -> Variant:
         return Variant(
             crop=drawn.crop,
@@ -600,6 +690,10 @@ class Augmentation:
             edges=self.edges,
             fill=self.fill,
         )
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def augment(
