@@ -20,6 +20,7 @@ from eyespot import (
     ImageClassifier,
     InvalidOption,
     ModelParameters,
+    MultiLabelImageClassifier,
     Phase,
     Preprocessing,
     SkippedImagesWarning,
@@ -28,7 +29,7 @@ from eyespot import (
     budget,
 )
 from eyespot.augmentation import Crop, Flip, Noise
-from eyespot.head import fit_softmax, select_l2
+from eyespot.head import fit_softmax, select_l2, select_sigmoid_l2
 from eyespot.head.rows import grouped_folds, stratified_folds
 from eyespot.images import read_image
 from eyespot.loader import Loader
@@ -36,6 +37,7 @@ from eyespot.variants import Variants
 from image_files import bmp_bytes, gradient, png_bytes
 from onnx_builder import Tiny
 from photos import photo_folder
+from shapes import shapes_table
 
 LABELS = ("blue", "green", "red")
 PLAN = Augmentation(crop=Crop(), noise=Noise(), flip=Flip(), copies_per_image=3)
@@ -380,3 +382,29 @@ def test_read_image_and_loader_agree_on_a_file_that_pillow_decodes(tmp_path):
         indices=range(-1, 3),
     )
     np.testing.assert_array_equal(batch.pixels, expected)
+
+
+# -- several labels an image ----------------------------------------------------------------------
+
+
+def test_several_labels_an_image_are_learnt_from_copies_too(tmp_path, parameters):
+    data = DataSource.from_table(shapes_table(tmp_path, 60), label_separator=";")
+    model = MultiLabelImageClassifier.train(data, parameters.replace(validation=None))
+    assert model.training_report.n_copies == 180
+    assert model.facts["augmentation"]["accuracy"] is None
+    assert "copies of training images" in model.summary()
+    again = MultiLabelImageClassifier.train(data, parameters.replace(validation=None, n_threads=1))
+    assert again.to_bytes() == model.to_bytes()
+    plan = Augmentation(flip=Flip(), copies_per_class={data.classes[0]: 3})
+    with pytest.raises(InvalidOption, match="copies_per_class goes with one label an image"):
+        MultiLabelImageClassifier.train(data, parameters.replace(augmentation=plan))
+
+
+def test_sigmoid_cross_validation_with_groups_never_sees_copies_of_what_it_scores():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(60, 30)).astype(np.float32)
+    x = np.repeat(base, 5, axis=0) + rng.normal(scale=0.01, size=(300, 30)).astype(np.float32)
+    y = np.repeat(rng.integers(0, 2, (60, 2)), 5, axis=0)
+    groups = np.repeat(np.arange(60), 5)
+    assert min(select_sigmoid_l2(x, y).log_loss) < 2 * 0.6
+    assert min(select_sigmoid_l2(x, y, groups=groups).log_loss) > 2 * 0.65

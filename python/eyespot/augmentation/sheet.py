@@ -15,7 +15,7 @@ from eyespot import _core
 from eyespot.augmentation.plan import ORIGINAL, Augmentation
 from eyespot.errors import InvalidOption
 from eyespot.files import write_atomically
-from eyespot.images import core_source, read_file, read_image, source_name
+from eyespot.images import core_source, read_file, read_image
 from eyespot.options import CropPolicy, Preprocessing, integer, one_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContactSheet", "contact_sheet"]
 
-_COLUMNS: Final = 4
+_COLUMNS: Final = (4, 3, 5)  # what fits a page; the first is taken where it is no worse
 _GAP: Final = 12
 _LINE: Final = 17
 _FONT_PX: Final = 13
@@ -145,7 +145,8 @@ def contact_sheet(
         captions.append(f"{i + 1}: {'nothing was drawn' if drawn == 'original' else drawn}")
     copies = "1 copy" if total == 1 else f"{total:,} copies"
     part = f", {shown} of them shown" if shown < total else ""
-    title = (Path(source_name(image, 0)).name, f"{copies}, seed {seed}{part}")
+    name = Path(source).name if isinstance(source, str) else "image in memory"
+    title = (name, f"{copies}, seed {seed}{part}")
     return ContactSheet(_drawn(tiles, captions, title), tuple(captions))
 
 
@@ -171,7 +172,7 @@ def _drawn(
     image_module, font = _pillow("Image"), _font()
     side = tiles.shape[1]
     lines = [_wrapped(caption, font, side) for caption in captions]
-    columns = min(_COLUMNS, len(tiles))
+    columns = min(min(_COLUMNS, key=lambda n: -len(tiles) % n), len(tiles))
     rows = math.ceil(len(tiles) / columns)
     width = columns * (side + _GAP) + _GAP
     heights = [
@@ -195,14 +196,16 @@ def _drawn(
 
 
 def _wrapped(text: str, font: Any, width: int) -> list[str]:
-    """Break a text after commas and spaces, so that no line is wider than `width` pixels."""
+    """Break a text after commas, else at spaces, so that no line is wider than `width` pixels."""
     lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+    for part in text.replace(", ", ",\n").split("\n"):
+        words = [part] if font.getlength(part) <= width else part.split(" ")
+        for word in words:
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(word)
+            else:
+                lines[-1] = longer
     return lines
 
 
