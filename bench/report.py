@@ -1,6 +1,6 @@
-"""Write the newest published results into the README, between its two marks.
+"""Write the newest published results into README.md and docs/benchmarks.md, between their marks.
 
-python -m bench.report [FILE]
+python -m bench.report [FOLDER]
 """
 
 from __future__ import annotations
@@ -15,14 +15,63 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def newest() -> list[dict[str, Any]]:
-    """Return the latest result of each suite, in the order of their names."""
-    latest: dict[str, dict[str, Any]] = {}
-    for path in (HERE / "results").glob("*.json"):
-        record = json.loads(path.read_text())
-        known = latest.get(record["suite"])
-        if known is None or record["date"] > known["date"]:
-            latest[record["suite"]] = record
-    return [latest[name] for name in sorted(latest)]
+    """Return the records, by suite and then by date, with only the results that none replaced."""
+    records = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
+    records.sort(key=lambda record: record["date"])
+    latest = {
+        (record["suite"], *which(result)): id(result)
+        for record in records
+        for result in record["results"]
+    }
+    alive = set(latest.values())
+    kept = [
+        record | {"results": [result for result in record["results"] if id(result) in alive]}
+        for record in records
+    ]
+    return sorted(
+        (record for record in kept if record["results"]), key=lambda record: record["suite"]
+    )
+
+
+def which(result: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what was measured, so that a later result of the same takes its place."""
+    names = ("case", "threads", "backbone", "network", "set")
+    return tuple(result.get(name) for name in names)
+
+
+def summary(records: list[dict[str, Any]]) -> str:
+    """Return what the README tells: a line a workload, and the accuracies."""
+    rows = []
+    tables = []
+    for record in records:
+        if "accuracy" in record["results"][0]:
+            tables.append("\n".join(accuracy_rows(record["results"])))
+        if "ratios" not in record["results"][0]:
+            continue
+        for result in record["results"]:
+            figures = result["peers"]["eyespot"]
+            words = ", ".join(
+                f"{peer.replace('_', ' ')} {ratio_words(result, peer)}"
+                for peer in result["peers"]
+                if peer in result["ratios"]
+            )
+            rows.append(
+                f"| {record['suite'].replace('_', ' ')}: {result['case'].replace('_', ' ')} "
+                f"| {result['threads']} "
+                f"| {figures['units_per_second']:,.0f} {result['unit']}/s | {words} |"
+            )
+    if rows:
+        head = [
+            "| workload | threads | eyespot | time of others / eyespot's |",
+            "|---|---|---|---|",
+        ]
+        tables.append("\n".join([*head, *rows]))
+    return "\n\n".join(tables) or "No result is published yet."
+
+
+def ratio_words(result: dict[str, Any], peer: str) -> str:
+    stopped = result["peers"][peer]["median_facts"].get("stopped")
+    return f"{'more than ' if stopped else ''}{result['ratios'][peer]['median']:.2f}"
 
 
 def section(record: dict[str, Any]) -> str:
@@ -39,7 +88,7 @@ def section(record: dict[str, Any]) -> str:
         f"{record['repeat']} rounds",
     ]
     lines = [
-        f"### {record['suite']}",
+        f"## {record['suite'].replace('_', ' ')}",
         "",
         ", ".join(conditions) + ".",
         "",
@@ -113,17 +162,26 @@ def penalty_rows(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def main() -> int:
-    path = Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent / "README.md")
-    text = path.read_text()
-    before, mark, rest = text.partition(BEGIN)
+def fill(path: Path, words: str) -> bool:
+    """Put `words` between the marks of a page; say so if it has none."""
+    before, mark, rest = path.read_text().partition(BEGIN)
     _, other, after = rest.partition(END)
     if not mark or not other:
         print(f"{path} lacks the marks {BEGIN} and {END}", file=sys.stderr)
-        return 1
-    sections = [section(record) for record in newest()] or ["No result is published yet."]
-    path.write_text(f"{before}{BEGIN}\n" + "\n\n".join(sections) + f"\n{END}{after}")
-    return 0
+        return False
+    path.write_text(f"{before}{BEGIN}\n{words}\n{END}{after}")
+    return True
+
+
+def main() -> int:
+    root = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent
+    records = newest()
+    pages = {
+        root / "README.md": summary(records),
+        root / "docs" / "benchmarks.md": "\n\n".join(map(section, records)),
+    }
+    filled = [fill(page, words) for page, words in pages.items()]
+    return 0 if all(filled) else 1
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ TEST_CASE("the preconditioner is a Cholesky factor, with the same bits for any n
     const auto w = random_matrix(1, d, 8);
     std::vector<double> v(d);
     one.from_weights(w, v);
-    std::vector<float> v32(v.begin(), v.end());
+    const std::vector<float> v32(v.begin(), v.end());
     PanelMatrix row = packed(v32, 1, d);
     PanelMatrix other = packed(v32, 1, d);
     one.to_weights(row, nullptr);
@@ -244,7 +244,7 @@ TEST_CASE("the preconditioner is a Cholesky factor, with the same bits for any n
 TEST_CASE("a singular Gram matrix without a penalty still has a preconditioner") {
   FeatureMoments moments;
   moments.mean.resize(60);
-  moments.gram.assign(60 * 60, 1.0);
+  moments.gram.assign(std::size_t{60} * 60, 1.0);
   moments.variance = 1;
   const Preconditioner found(moments, 0.5, 0.0, nullptr, {});
   std::vector<double> v(60);

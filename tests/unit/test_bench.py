@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -134,15 +135,19 @@ def test_the_report_writes_the_newest_run_of_a_suite_between_its_marks(tmp_path,
             "results": [measure(["eyespot", "slow"], repeat=1)],
         }
         (tmp_path / "results" / f"{day}.json").write_text(json.dumps(record))
-    page = tmp_path / "README.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    pages = [tmp_path / "README.md", tmp_path / "docs" / "benchmarks.md"]
+    pages[1].parent.mkdir()
+    for page in pages:
+        page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     monkeypatch.setattr(report, "HERE", tmp_path)
-    monkeypatch.setattr("sys.argv", ["report", str(page)])
+    monkeypatch.setattr("sys.argv", ["report", str(tmp_path)])
     assert report.main() == 0
-    text = page.read_text()
-    assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
-    assert "old" not in text
+    for page in pages:
+        text = page.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("\nafter\n")
+        assert "old" not in text
+    assert re.search(r"\| nap: short \| 1 \|.*\| slow \d\.\d\d \|", pages[0].read_text())
     assert "2026-01-02" in text
     assert "2026-01-01" not in text
     assert "| slow |" in text

@@ -333,7 +333,7 @@ def test_a_start_that_does_not_fit_is_refused(photos, parameters, model):
     data = DataSource.labeled_directories(photos)
     chosen = parameters.replace(classifier=Classifier.multilayer_perceptron((7,)))
     with pytest.raises(
-        IncompatibleParameters, match="a logistic regression, and a multi.* of 7 units"
+        IncompatibleParameters, match=r"a logistic regression, and a multi.* of 7 units"
     ):
         ImageClassifier.train(data, chosen, start=model)
     with pytest.raises(IncompatibleParameters, match="trained on the backbone tiny"):
