@@ -93,6 +93,8 @@ def section(record: dict[str, Any]) -> str:
         ", ".join(conditions) + ".",
         "",
     ]
+    if record["results"] and "plan" in record["results"][0]:
+        return "\n".join([*lines, *few_images_rows(record["results"])])
     if record["results"] and "accuracy" in record["results"][0]:
         return "\n".join([*lines, *accuracy_rows(record["results"])])
     if record["results"] and "fits" in record["results"][0]:
@@ -137,6 +139,22 @@ def accuracy_rows(results: list[dict[str, Any]]) -> list[str]:
         cells = {r["set"]: r for r in results if r["backbone"] == backbone}
         words = [f"{100 * cells[name]['accuracy']:.1f} %" if name in cells else "" for name in sets]
         lines.append(f"| {backbone} | " + " | ".join(words) + " |")
+    return lines
+
+
+def few_images_rows(results: list[dict[str, Any]]) -> list[str]:
+    """Accuracy with ten photos a class: mean, and what copies change; standard deviations."""
+    lines = [
+        "| set | augmentation | copies | accuracy | gain | log-loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        gain = f"{100 * r['gain_mean']:+.1f} ± {100 * r['gain_sd']:.1f} points"
+        lines.append(
+            f"| {r['set']} | {r['plan']} | {r['n_copies']} "
+            f"| {100 * r['accuracy_mean']:.1f} ± {100 * r['accuracy_sd']:.1f} % "
+            f"| {gain if r['n_copies'] else ''} | {r['log_loss_mean']:.3f} |"
+        )
     return lines
 
 

@@ -168,3 +168,10 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
     }
     text = report.section(record)
     assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 |" in text
+
+
+def test_the_report_tells_what_augmentation_gains():
+    result = {"set": "flowers", "plan": "light", "n_copies": 200, "log_loss_mean": 0.98765}
+    result |= {"accuracy_mean": 0.6284, "accuracy_sd": 0.0334, "gain_mean": 0.0047}
+    row = report.few_images_rows([result | {"gain_sd": 0.012}])[-1]
+    assert row == "| flowers | light | 200 | 62.8 ± 3.3 % | +0.5 ± 1.2 points | 0.988 |"
