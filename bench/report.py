@@ -35,7 +35,7 @@ def newest() -> list[dict[str, Any]]:
 
 def which(result: dict[str, Any]) -> tuple[Any, ...]:
     """Return what was measured, so that a later result of the same takes its place."""
-    names = ("case", "threads", "backbone", "network", "set")
+    names = ("case", "threads", "backbone", "network", "set", "plan")
     return tuple(result.get(name) for name in names)
 
 
@@ -44,7 +44,9 @@ def summary(records: list[dict[str, Any]]) -> str:
     rows = []
     tables = []
     for record in records:
-        if "accuracy" in record["results"][0]:
+        if "plan" in record["results"][0]:
+            tables.append("\n".join(few_images_rows(record["results"])))
+        elif "accuracy" in record["results"][0]:
             tables.append("\n".join(accuracy_rows(record["results"])))
         if "ratios" not in record["results"][0]:
             continue
