@@ -150,23 +150,6 @@ def test_the_reference_evaluator_agrees_in_every_form(model, tmp_path):
         assert np.abs(got - expected).max() <= 1e-5, form
 
 
-def test_a_model_of_several_labels_a_photo_has_no_one_label(model, tmp_path):
-    graph = onnx.load_from_string(model.to_bytes())
-    last = next(node for node in graph.graph.node if "probabilities" in node.output)
-    last.op_type = "Sigmoid"
-    del last.attribute[:]
-    for entry in graph.metadata_props:
-        if entry.key == "eyespot.model":
-            entry.value = json.dumps({**json.loads(entry.value), "multi_label": True})
-    several = ImageClassifier(graph.SerializeToString())
-    with pytest.raises(ExportError, match="several labels"):
-        several.export(tmp_path / "a.onnx", label_output=True)
-    export = several.export(tmp_path / "a.onnx", input="resize", sidecars="huggingface")
-    assert export.proof.passed
-    config = json.loads((tmp_path / "a-huggingface" / "config.json").read_text())
-    assert config["problem_type"] == "multi_label_classification"
-
-
 # -- eight bits -----------------------------------------------------------------------------------
 
 

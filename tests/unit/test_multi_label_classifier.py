@@ -15,6 +15,7 @@ from eyespot import (
     ConvergenceWarning,
     DataError,
     DataSource,
+    ExportError,
     FeatureExtractor,
     ImageClassifier,
     InvalidOption,
@@ -348,3 +349,12 @@ def test_options_of_the_other_kind_are_usage_errors(saved, one_label, table, arg
     result = run(*(argument.format(**places) for argument in arguments))
     assert result.exit_code == 2, result.output
     assert words in result.output
+
+
+def test_an_export_has_no_output_with_one_label(model, tmp_path):
+    with pytest.raises(ExportError, match="several labels"):
+        model.export(tmp_path / "a.onnx", label_output=True)
+    export = model.export(tmp_path / "a.onnx", input="resize", sidecars="huggingface")
+    assert export.proof.passed
+    config = json.loads((tmp_path / "a-huggingface" / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
