@@ -15,6 +15,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
+# Of the caller's: it would put another eyespot before the one that is built and tested here.
+unexport PYTHONPATH
 STAMPS := build/stamps
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export CXX := $(if $(filter default,$(origin CXX)),c++,$(CXX))
