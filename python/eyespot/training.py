@@ -7,6 +7,7 @@ validation images then go through the backbone in one pass.
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ from eyespot.metrics import ClassifierMetrics
 from eyespot.multi_label_metrics import MultiLabelMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
+from eyespot.splitting import group_by_content
 from eyespot.variants import Variants
 
 if TYPE_CHECKING:
@@ -325,7 +327,6 @@ class _Rows:
 
     embeddings: NDArray[np.float32]
     targets: NDArray[Any]
-    groups: NDArray[np.int64]
     copies: NDArray[np.bool_]
 
     @property
@@ -487,11 +488,9 @@ def _sides(features: Features, split: Split) -> _Sides:
     augmented = None
     if features.variants is not None:
         inside = slice(0, int(np.searchsorted(features.indices, boundary)))
-        groups = features.indices[inside]
         augmented = _Rows(
             embeddings=features.embeddings[inside],
-            targets=split.train.targets[groups],
-            groups=groups,
+            targets=split.train.targets[features.indices[inside]],
             copies=features.variants[inside] >= 0,
         )
         originals = features.variants < 0
@@ -558,7 +557,7 @@ def _fit(
         "seed": parameters.seed,
         "callback": tell,
         "cancel": cancel,
-        "groups": None if sides.augmented is None else sides.augmented.groups,
+        "groups": _groups(sides),
     }
     layer_sizes = parameters.classifier.layer_sizes
     layer = start.layers[0] if start is not None else None
@@ -588,6 +587,24 @@ def _fit(
             )
         )
     return fit
+
+
+def _groups(sides: _Sides) -> NDArray[np.int64] | None:
+    """Number the image that each row to fit shows; None where no two rows show the same.
+
+    Cross-validation must not see a held-out image among the others. Copies of a file, under the
+    same label or another, have embeddings that are equal to the last bit; so equal ones are one.
+    """
+    digests = [
+        hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in sides.training.embeddings
+    ]
+    first = np.arange(len(digests))
+    for positions in group_by_content(digests).values():
+        first[positions] = positions[0]
+    if sides.augmented is None:
+        return None if len(np.unique(first)) == len(first) else first
+    # The originals stand in the order of the training side, each before its copies.
+    return first[np.cumsum(~sides.augmented.copies) - 1]
 
 
 def _calibrated(

@@ -107,6 +107,22 @@ def test_validation_is_what_was_asked_for(photos, parameters, validation, held_o
     assert (None if metrics is None else int(metrics.confusion.sum())) == held_out
 
 
+def test_copies_of_a_file_do_not_make_the_penalty_too_weak(parameters, tmp_path):
+    # Grey pictures of both labels: nothing to learn, unless a held-out picture was seen before.
+    plain = photo_folder(tmp_path / "plain", {"left": 20, "right": 20})
+    copied = shutil.copytree(plain, tmp_path / "copied")
+    for path in good_paths(copied):
+        for number in range(3):
+            shutil.copy(path, path.with_name(f"{path.stem}_copy{number}.png"))
+
+    def penalty(folder):
+        data = DataSource.labeled_directories(folder)
+        model = ImageClassifier.train(data, parameters.replace(validation=None, l2="auto"))
+        return model.facts["solver"]["l2"]
+
+    assert penalty(copied) >= penalty(plain) / 4
+
+
 def test_validation_data_of_their_own_are_used(photos, test_photos, parameters):
     data = DataSource.labeled_directories(photos)
     held_out = DataSource.labeled_directories(test_photos)
