@@ -122,6 +122,7 @@ Buffer encode_jpeg(Size size, const JpegOptions& options) {
   jpeg_set_quality(&cinfo, options.quality, TRUE);
   set_jpeg_colour(cinfo, options);
   cinfo.restart_in_rows = options.restart_rows;
+  cinfo.optimize_coding = options.own_codes ? TRUE : FALSE;
   cinfo.arith_code = options.arithmetic ? TRUE : FALSE;
   if (options.progressive) jpeg_simple_progression(&cinfo);
   std::array<jpeg_scan_info, 4> scans{};

@@ -22,6 +22,7 @@ struct JpegOptions {
   int luma_h = 1;  ///< sampling factors of the first component; the others have 1 x 1
   int luma_v = 1;
   bool progressive = false;
+  bool own_codes = false;  ///< Huffman codes made for the image instead of the usual ones
   bool arithmetic = false;
   bool separate_scans = false;  ///< one scan a component: several scans without progression
   int restart_rows = 0;

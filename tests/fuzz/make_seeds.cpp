@@ -27,6 +27,8 @@ void write_jpegs(const std::filesystem::path& folder) {
   };
   save("444", {.orientation = 6});
   save("420", {.luma_h = 2, .luma_v = 2, .restart_rows = 1});
+  save("422", {.luma_h = 2, .own_codes = true, .quality = 98});
+  save("440", {.luma_v = 2, .restart_rows = 2, .quality = 40});
   save("411", {.luma_h = 4});
   save("410", {.luma_h = 4, .luma_v = 2});
   save("grey", {.colour = Colour::grey});

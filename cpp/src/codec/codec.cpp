@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "formats.hpp"
@@ -69,6 +70,32 @@ RowStream plan_rows(const ImageInfo& info, const DecodeRequest& request, unsigne
   stream.delivered = scaled;
   stream.planes[0].size = {.width = scaled.width, .height = scaled.height};
   return stream;
+}
+
+void plan_planes(RowStream& stream, const std::array<PlaneSteps, 3>& steps) {
+  std::uint32_t grid_x = 1;
+  std::uint32_t grid_y = 1;
+  for (const PlaneSteps& step : steps) {
+    grid_x = std::lcm(grid_x, step.x);
+    grid_y = std::lcm(grid_y, step.y);
+  }
+  Rect& part = stream.delivered;
+  const std::uint32_t right =
+      std::min(ceil_div(part.x + part.width, grid_x) * grid_x, stream.scaled_size.width);
+  const std::uint32_t bottom =
+      std::min(ceil_div(part.y + part.height, grid_y) * grid_y, stream.scaled_size.height);
+  part.x -= part.x % grid_x;
+  part.y -= part.y % grid_y;
+  part.width = right - part.x;
+  part.height = bottom - part.y;
+  stream.layout = RowLayout::ycbcr;
+  stream.plane_count = steps.size();
+  for (std::size_t k = 0; k < steps.size(); ++k) {
+    stream.planes[k] = {.size = {.width = ceil_div(part.width, steps[k].x),
+                                 .height = ceil_div(part.height, steps[k].y)},
+                        .scale_x = 1.0 / steps[k].x,
+                        .scale_y = 1.0 / steps[k].y};
+  }
 }
 
 void composite_row(const std::uint8_t* rgba, std::uint32_t width,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,6 +27,13 @@ struct DecodeJob {
   std::string_view source;
 };
 void decode_jpeg(const DecodeJob& job);
+/// With libjpeg-turbo: what decode_jpeg() does with whatever is not for decode_baseline_jpeg().
+void decode_jpeg_with_library(const DecodeJob& job);
+/// eyespot's own decoder, for plain baseline JPEGs: the same stream and samples as libjpeg-turbo's,
+/// bit for bit, in less time. False when the file is of another kind, or when anything about it is
+/// irregular: then libjpeg-turbo has to tell what the file is worth, and `job.sink` may have had
+/// some of its rows.
+[[nodiscard]] bool decode_baseline_jpeg(const DecodeJob& job);
 void decode_png(const DecodeJob& job);
 void decode_webp(const DecodeJob& job);
 
@@ -43,6 +51,25 @@ void check_size(Size found, const DecodeJob& job);
 /// The region to deliver when the image is decoded at 1/2^scale_log2, in scaled coordinates.
 [[nodiscard]] RowStream plan_rows(const ImageInfo& info, const DecodeRequest& request,
                                   unsigned scale_log2);
+
+[[nodiscard]] constexpr std::uint32_t ceil_div(std::uint32_t value, std::uint32_t by) noexcept {
+  return value / by + (value % by != 0 ? 1 : 0);
+}
+
+/// How one plane's samples lie over the pixels, at the chosen scale.
+struct PlaneSteps {
+  std::uint32_t x = 1;  ///< pixels a sample
+  std::uint32_t y = 1;
+};
+/// Turns `stream` into one of three planes, and widens the delivered part to whole samples of each.
+void plan_planes(RowStream& stream, const std::array<PlaneSteps, 3>& steps);
+
+/// What decoding a JPEG row by row is charged for: rows of MCUs, of which upsampling wants more
+/// than one at a time, upsampled and converted rows, tables. `samples`: those of a row of MCUs.
+[[nodiscard]] constexpr std::uint64_t jpeg_row_bytes(std::uint64_t samples,
+                                                     std::uint32_t output_width) noexcept {
+  return samples * 4 + std::uint64_t{output_width} * 4 * 16 + (std::uint64_t{128} << 10U);
+}
 
 /// The largest k <= 3 for which region / 2^k is still at least `target` on both sides.
 [[nodiscard]] unsigned choose_scale(const ImageInfo& info, const DecodeRequest& request) noexcept;

@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <numeric>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "formats.hpp"
@@ -95,15 +95,10 @@ std::uint32_t dct_height(const jpeg_component_info& component) noexcept {
 
 /// Samples of one component that a row of MCUs holds, and how they lie over the pixels.
 struct Sampling {
-  std::uint32_t width = 0;   ///< allocated: whole MCUs
-  std::uint32_t rows = 0;    ///< a row of MCUs
-  std::uint32_t step_x = 1;  ///< pixels a sample
-  std::uint32_t step_y = 1;
+  std::uint32_t width = 0;  ///< allocated: whole MCUs
+  std::uint32_t rows = 0;   ///< a row of MCUs
+  PlaneSteps step;          ///< 0 when its samples do not cover whole pixels
 };
-
-constexpr std::uint32_t ceil_div(std::uint32_t value, std::uint32_t by) noexcept {
-  return value / by + (value % by != 0 ? 1 : 0);
-}
 
 // CMYK as Adobe stores it, inverted: C, M, Y and K are how much light is left.
 void cmyk_row_to_rgb(const std::uint8_t* cmyk, std::uint32_t width, std::uint8_t* rgb) noexcept {
@@ -232,9 +227,7 @@ class JpegDecoder {
       mcu_rows += across * v * DCTSIZE2;
     }
     if (jpeg_has_multiple_scans(&cinfo_) == 0) coefficients = 0;
-    // Context rows for upsampling triple a row of MCUs; upsampled and output rows come on top.
-    const std::uint64_t rows = mcu_rows * 4 + std::uint64_t{cinfo_.output_width} * 4 * 16;
-    check_bytes(coefficients + rows + kBatchBytes, job_.limits,
+    check_bytes(coefficients + jpeg_row_bytes(mcu_rows, cinfo_.output_width), job_.limits,
                 coefficients > 0 ? "coefficients of a JPEG with several scans" : "rows of a JPEG",
                 job_.source);
   }
@@ -247,8 +240,8 @@ class JpegDecoder {
     const std::uint32_t down = v * dct_height(component);
     return {.width = ceil_div(component.width_in_blocks, h) * across,
             .rows = down,
-            .step_x = mcu_width() % across == 0 ? mcu_width() / across : 0,
-            .step_y = mcu_height() % down == 0 ? mcu_height() / down : 0};
+            .step = {.x = mcu_width() % across == 0 ? mcu_width() / across : 0,
+                     .y = mcu_height() % down == 0 ? mcu_height() / down : 0}};
   }
 
   [[nodiscard]] std::uint32_t block_size() const noexcept {
@@ -271,8 +264,8 @@ class JpegDecoder {
     if (!job_.request.allow_planes || cinfo_.jpeg_color_space != JCS_YCbCr) return false;
     for (int i = 0; i < 3; ++i) {
       const Sampling plane = sampling(i);
-      if (plane.step_x == 0 || plane.step_y == 0) return false;
-      if (i == 0 && (plane.step_x != 1 || plane.step_y != 1)) return false;
+      if (plane.step.x == 0 || plane.step.y == 0) return false;
+      if (i == 0 && (plane.step.x != 1 || plane.step.y != 1)) return false;
     }
     return true;
   }
@@ -357,7 +350,7 @@ class JpegDecoder {
   /// enlarges in part, as at 1/2 of 4:1:0, would come out wrong at the edges.
   [[nodiscard]] bool can_crop_columns() const noexcept {
     for (int i = 0; i < cinfo_.num_components; ++i) {
-      if (dct_width(cinfo_.comp_info[i]) != block_size() && sampling(i).step_x != 1) return false;
+      if (dct_width(cinfo_.comp_info[i]) != block_size() && sampling(i).step.x != 1) return false;
     }
     return true;
   }
@@ -379,7 +372,7 @@ class JpegDecoder {
 
   void deliver_planes(RowStream& stream) {
     const std::array<Sampling, 3> planes{sampling(0), sampling(1), sampling(2)};
-    plan_planes(stream, planes);
+    plan_planes(stream, {planes[0].step, planes[1].step, planes[2].step});
     start();
 
     std::array<std::vector<std::uint8_t>, 3> samples;
@@ -401,9 +394,9 @@ class JpegDecoder {
         if (jpeg_read_raw_data(&cinfo_, planes, lines) == 0) on_empty(&cinfo_);
       });
       for (std::size_t k = 0; k < 3; ++k) {
-        const std::uint32_t first = top / planes[k].step_y;
-        const std::uint32_t skip_x = stream.delivered.x / planes[k].step_x;
-        const std::uint32_t skip_y = stream.delivered.y / planes[k].step_y;
+        const std::uint32_t first = top / planes[k].step.y;
+        const std::uint32_t skip_x = stream.delivered.x / planes[k].step.x;
+        const std::uint32_t skip_y = stream.delivered.y / planes[k].step.y;
         const std::uint32_t last = skip_y + stream.planes[k].size.height;
         for (std::uint32_t r = 0; r < planes[k].rows; ++r) {
           const std::uint32_t y = first + r;
@@ -414,38 +407,32 @@ class JpegDecoder {
     finish();
   }
 
-  /// Widens the delivered part to whole samples of every plane.
-  void plan_planes(RowStream& stream, const std::array<Sampling, 3>& planes) const {
-    std::uint32_t grid_x = 1;
-    std::uint32_t grid_y = 1;
-    for (const Sampling& plane : planes) {
-      grid_x = std::lcm(grid_x, plane.step_x);
-      grid_y = std::lcm(grid_y, plane.step_y);
-    }
-    Rect& part = stream.delivered;
-    const std::uint32_t right =
-        std::min(ceil_div(part.x + part.width, grid_x) * grid_x, cinfo_.output_width);
-    const std::uint32_t bottom =
-        std::min(ceil_div(part.y + part.height, grid_y) * grid_y, cinfo_.output_height);
-    part.x -= part.x % grid_x;
-    part.y -= part.y % grid_y;
-    part.width = right - part.x;
-    part.height = bottom - part.y;
-    stream.layout = RowLayout::ycbcr;
-    stream.plane_count = 3;
-    for (std::size_t k = 0; k < 3; ++k) {
-      stream.planes[k] = {.size = {.width = ceil_div(part.width, planes[k].step_x),
-                                   .height = ceil_div(part.height, planes[k].step_y)},
-                          .scale_x = 1.0 / planes[k].step_x,
-                          .scale_y = 1.0 / planes[k].step_y};
-    }
-  }
-
   const DecodeJob& job_;
   jpeg_decompress_struct cinfo_{};
   ErrorManager error_{};
   jpeg_progress_mgr progress_{};
   jpeg_source_mgr source_{};
+};
+
+/// Lets rows through once each, in order, when a second decoder begins again where a first one
+/// has given up: both decode to the same samples.
+class ResumingSink final : public RowSink {
+ public:
+  explicit ResumingSink(RowSink& sink) noexcept : sink_(sink) {}
+
+  void begin(const RowStream& stream) override {
+    if (!std::exchange(begun_, true)) sink_.begin(stream);
+  }
+  void row(std::size_t plane, std::uint32_t y, const std::uint8_t* samples) override {
+    if (y < next_.at(plane)) return;
+    next_.at(plane) = y + 1;
+    sink_.row(plane, y, samples);
+  }
+
+ private:
+  RowSink& sink_;
+  bool begun_ = false;
+  std::array<std::uint32_t, 3> next_{};
 };
 
 std::string_view process_name(std::uint8_t frame_marker) noexcept {
@@ -493,8 +480,19 @@ ImageInfo probe_jpeg(Bytes bytes, std::string_view source) {
           .animated = false};
 }
 
-void decode_jpeg(const DecodeJob& job) {
+void decode_jpeg_with_library(const DecodeJob& job) {
   JpegDecoder(job).decode();
+}
+
+void decode_jpeg(const DecodeJob& job) {
+  ResumingSink sink(job.sink);
+  const DecodeJob resuming{.bytes = job.bytes,
+                           .info = job.info,
+                           .request = job.request,
+                           .limits = job.limits,
+                           .sink = sink,
+                           .source = job.source};
+  if (!decode_baseline_jpeg(resuming)) decode_jpeg_with_library(resuming);
 }
 
 }  // namespace eyespot::codec
