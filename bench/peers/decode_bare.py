@@ -1,4 +1,4 @@
-"""Bare libjpeg-turbo, the system's as for eyespot, through a few lines of C: the limit."""
+"""Bare libjpeg-turbo, the system's, through a few lines of C: the limit of its users."""
 
 from __future__ import annotations
 

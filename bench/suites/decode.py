@@ -1,11 +1,11 @@
 """JPEG files in memory to 224 x 224 RGB bytes, stretched, against libjpeg-turbo itself and Pillow.
 
 ``web`` holds photos of ImageNet's size, ``camera`` photos of 5 to 12 megapixels. ``bare`` is no
-peer but the limit: libjpeg-turbo decoding to RGB rows that nobody looks at, at full scale for web
-and at the smallest scale that is still large enough for camera, as eyespot does there. Pillow comes
-in two forms on camera: ``draft()`` decodes as small as the target allows, which costs sharpness;
-the ``_full`` peers decode all pixels and resize those. The comparison says how far each is from the
-full form.
+peer but the limit of all that decode with libjpeg-turbo: that alone, decoding to RGB rows that
+nobody looks at, at full scale for web and at the smallest scale that is still large enough for
+camera, as eyespot does there. Pillow comes in two forms on camera: ``draft()`` decodes as small as
+the target allows, which costs sharpness; the ``_full`` peers decode all pixels and resize those.
+The comparison says how far each is from the full form.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ constexpr std::uint32_t kMargin = 4;
 constexpr std::uint32_t kChunkBlocks = 16;
 constexpr std::size_t kChunkGroups = kChunkBlocks / kGroupBlocks;
 
-/// What takes no less memory for a small image than for a large one: 70 KiB.
+/// What takes no less memory for a small image than for a large one: 73 KiB.
 struct Scratch {
   struct Row {
     alignas(64) std::array<std::int16_t, kChunkGroups * kGroupSize> coefficients;
