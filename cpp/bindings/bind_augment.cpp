@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -182,6 +183,23 @@ py::ssize_t length(std::size_t n) {
   return static_cast<py::ssize_t>(n);
 }
 
+// body(i, 0) for each i < count in the calling thread, which lets Python run its signal handlers
+// every now and then; without the GIL.
+template <typename Body>
+void poll_between(std::size_t count, const Body& body) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kInterval{20};
+  const Poll poll = signal_poll();
+  auto polled = Clock::now();
+  for (std::size_t i = 0; i < count; ++i) {
+    body(i, 0);
+    if (const auto now = Clock::now(); now - polled >= kInterval) {
+      poll();
+      polled = now;
+    }
+  }
+}
+
 std::vector<std::uint64_t> keys_of(const Images& images) {
   std::vector<std::uint64_t> keys(images.count);
   for (std::size_t i = 0; i < images.count; ++i) {
@@ -194,7 +212,7 @@ py::array_t<std::uint8_t> augment_arrays(
     const CArray<std::uint8_t>& array, const AugmentPlan& plan, std::uint64_t seed,
     const std::vector<std::int64_t>& indices, std::uint32_t width, std::uint32_t height,
     const std::string& crop, const std::string& resample, const Color& background,
-    const std::optional<std::vector<std::uint64_t>>& keys, ThreadPool& pool) {
+    const std::optional<std::vector<std::uint64_t>>& keys, ThreadPool* pool) {
   const Images images = images_of(array);
   const PixelSpec spec{.size = {width, height},
                        .crop = policy_of(crop),
@@ -214,28 +232,30 @@ py::array_t<std::uint8_t> augment_arrays(
   {
     const py::gil_scoped_release unlocked;
     const std::vector<std::uint64_t> content = keys ? *keys : keys_of(images);
-    std::vector<AugmentScratch> scratch(pool.size());
+    const std::size_t count = images.count * indices.size();
+    std::vector<AugmentScratch> scratch(pool == nullptr ? 1 : pool->size());
     // One image's variants one by one, so that a single large image keeps all threads busy.
-    pool.parallel_for(
-        images.count * indices.size(),
-        [&](std::size_t i, std::size_t worker) {
-          const std::size_t image = i / indices.size();
-          const std::size_t variant = i % indices.size();
-          preprocess_variants(images.view(image), spec, plan, seed, content[image],
-                              {indices.data() + variant, 1}, data.get() + i * item,
-                              scratch[worker]);
-        },
-        signal_poll());
+    const auto make = [&](std::size_t i, std::size_t worker) {
+      const std::size_t image = i / indices.size();
+      const std::size_t variant = i % indices.size();
+      preprocess_variants(images.view(image), spec, plan, seed, content[image],
+                          {indices.data() + variant, 1}, data.get() + i * item, scratch[worker]);
+    };
+    if (pool != nullptr) {
+      pool->parallel_for(count, make, signal_poll());
+    } else {
+      poll_between(count, make);
+    }
   }
   return owning_array<std::uint8_t>(
       {length(images.count), length(indices.size()), length(height), length(width), 3},
       std::move(data));
 }
 
+// `size` empty: as it is.
 py::array_t<std::uint8_t> apply_array(const CArray<std::uint8_t>& array, const Variant& variant,
-                                      std::uint32_t width, std::uint32_t height,
-                                      const std::string& crop, const std::string& resample,
-                                      const Color& background) {
+                                      const std::optional<Size>& size,
+                                      const ApplyOptions& options) {
   if (array.ndim() != 3) {
     throw Error(ErrorCode::invalid_argument, "array", "another shape than (height, width, 3)");
   }
@@ -243,18 +263,33 @@ py::array_t<std::uint8_t> apply_array(const CArray<std::uint8_t>& array, const V
                      static_cast<std::uint32_t>(array.shape(0))};
   const auto channels = static_cast<std::size_t>(array.shape(2));
   const ImageView in{array.data(), in_size, channels, in_size.width * channels};
-  const ApplyOptions options{
-      .crop = policy_of(crop),
-      .resample = resample == "bicubic" ? Resample::bicubic : Resample::bilinear,
-      .background = background};
+  const auto [width, height] = size.value_or(in_size);
   const std::size_t row = checked_mul(width, 3, "augment");
-  auto data = std::make_unique_for_overwrite<std::uint8_t[]>(checked_mul(row, height, "augment"));
+  (void)checked_mul(row, height, "augment");
+  py::array_t<std::uint8_t> made({length(height), length(width), py::ssize_t{3}});
+  const MutableImageView out{made.mutable_data(), {width, height}, 3, row};
   {
     const py::gil_scoped_release unlocked;
     AugmentScratch scratch;
-    apply(in, variant, options, MutableImageView{data.get(), {width, height}, 3, row}, scratch);
+    apply(in, variant, options, out, scratch);
   }
-  return owning_array<std::uint8_t>({length(height), length(width), 3}, std::move(data));
+  return made;
+}
+
+py::array_t<std::uint8_t> apply_to_size(const CArray<std::uint8_t>& array, const Variant& variant,
+                                        std::uint32_t width, std::uint32_t height,
+                                        const std::string& crop, const std::string& resample,
+                                        const Color& background) {
+  return apply_array(array, variant, Size{width, height},
+                     {.crop = policy_of(crop),
+                      .resample = resample == "bicubic" ? Resample::bicubic : Resample::bilinear,
+                      .background = background});
+}
+
+// Few arguments to convert: on a small image those of the other one take as long as the work.
+py::array_t<std::uint8_t> apply_as_it_is(const CArray<std::uint8_t>& array,
+                                         const Variant& variant) {
+  return apply_array(array, variant, std::nullopt, {});
 }
 
 template <typename T, typename Fill>
@@ -344,13 +379,16 @@ void bind_augment(py::module_& module) {
   module.def("augment", &augment_arrays, py::arg("array").noconvert(), py::pos_only(),
              py::arg("plan"), py::kw_only(), py::arg("seed"), py::arg("indices"), py::arg("width"),
              py::arg("height"), py::arg("policy") = "center_crop", py::arg("resample") = "bilinear",
-             py::arg("background") = kWhite, py::arg("keys") = py::none(), py::arg("pool"),
+             py::arg("background") = kWhite, py::arg("keys") = py::none(),
+             py::arg("pool") = py::none(),
              "Variants of upright RGB images (n, height, width, 3): (n, variants, height, width, "
-             "3). Index -1 is the untouched copy.");
-  module.def("apply_variant", &apply_array, py::arg("array").noconvert(), py::pos_only(),
+             "3). Index -1 is the untouched copy. Without a pool, the calling thread makes them.");
+  module.def("apply_variant", &apply_as_it_is, py::arg("array").noconvert(), py::arg("variant"),
+             py::pos_only(), "One variant of upright RGB pixels, of their size.");
+  module.def("apply_variant", &apply_to_size, py::arg("array").noconvert(), py::pos_only(),
              py::arg("variant"), py::kw_only(), py::arg("width"), py::arg("height"),
              py::arg("policy") = "center_crop", py::arg("resample") = "bilinear",
-             py::arg("background") = kWhite, "One variant of upright RGB pixels.");
+             py::arg("background") = kWhite, "The same at another size.");
   module.def("load_variants", &load_file_variants, py::arg("data"), py::pos_only(), py::arg("spec"),
              py::arg("plan"), py::kw_only(), py::arg("seed"), py::arg("indices"),
              py::arg("source") = "",

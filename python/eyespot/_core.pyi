@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +134,11 @@ def augment(
     resample: str = "bilinear",
     background: Sequence[int] = (255, 255, 255),
     keys: Sequence[int] | None = None,
-    pool: ThreadPool,
+    pool: ThreadPool | None = None,
 ) -> NDArray[np.uint8]: ...
+@overload
+def apply_variant(array: NDArray[np.uint8], variant: Variant, /) -> NDArray[np.uint8]: ...
+@overload
 def apply_variant(
     array: NDArray[np.uint8],
     /,

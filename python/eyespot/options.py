@@ -69,6 +69,8 @@ class Resample(StrEnum):
 
 def one_of(enum: type[_EnumT], value: object, name: str) -> _EnumT:
     """Return the member of `enum` that `value` names; else `InvalidOption`, naming them all."""
+    if isinstance(value, enum):
+        return value
     _choice(value, tuple(str(member) for member in enum), name)
     return enum(cast("str", value))
 
@@ -653,13 +655,13 @@ def _class_weights(value: object) -> Literal["balanced"] | float | Mapping[str, 
 
 def integer(value: object, name: str, *, low: int, high: int | None = None) -> int:
     """Return `value` as an int within bounds; else `InvalidOption`, naming `name` and them."""
-    span = f"an integer from {low} to {high}" if high is not None else f"an integer from {low} up"
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = low - 1
     if isinstance(value, bool) or number < low or (high is not None and number > high):
-        message = f"{name} is {value!r}; allowed: {span}"
+        span = f"from {low} to {high}" if high is not None else f"from {low} up"
+        message = f"{name} is {value!r}; allowed: an integer {span}"
         raise InvalidOption(message, source=name, code="invalid_argument")
     return number
 

@@ -101,6 +101,41 @@ TEST_CASE("a warp beyond the edges equals the oracle, mirrored and filled, also 
   });
 }
 
+TEST_CASE("a warp over each edge and corner equals the oracle, up to one image's width beyond") {
+  struct Corner {
+    double x;
+    double y;
+  };
+  on_each_target([&](const AugmentKernels& simd) {
+    for (const std::int32_t width : {3, 4, 5, 21, 60}) {
+      constexpr std::int32_t kHeight = 40;
+      CAPTURE(width);
+      const auto pixels = levels(static_cast<std::size_t>(width) * kHeight * kRgb);
+      const WarpSource source{.data = pixels.data(),
+                              .stride = static_cast<std::size_t>(width) * kRgb,
+                              .width = width,
+                              .height = kHeight,
+                              .mirrored = true,
+                              .fill = {}};
+      const double reach_x = 2 * (width - 1) - 1.01;
+      const double reach_y = 2 * (kHeight - 1) - 1.01;
+      for (const auto& [x, y] : {Corner{-reach_x, -reach_y}, Corner{reach_x, -reach_y},
+                                 Corner{-reach_x, reach_y}, Corner{reach_x, reach_y}}) {
+        for (const std::size_t n : {1U, 2U, 15U, 16U, 17U, 64U, 65U, 131U}) {
+          CAPTURE(n);
+          const double steps = static_cast<double>(std::max<std::size_t>(n, 2) - 1);
+          const WarpLine line = line_at(x, y, -2 * x / steps, -2 * y / steps);
+          auto want = with_canary(n * kRgb);
+          auto got = want;
+          scalar_augment_kernels().warp_edge(source, line, n, want.data());
+          simd.warp_edge(source, line, n, got.data());
+          CHECK(got == want);
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("both passes of the integer blur equal the oracle") {
   on_each_target([](const AugmentKernels& simd) {
     for (const std::size_t radius : {std::size_t{1}, std::size_t{2}, kMaxIntegerRadius}) {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -401,6 +403,32 @@ def test_bytes_do_not_depend_on_threads_or_order():
     np.testing.assert_array_equal(augment(batch[::-1], plan, 9)[::-1], one)
     keyed = augment(batch, plan, 9, keys=[0, 0, 0, 1, 2])
     assert (keyed != one).any()
+
+
+def test_bytes_do_not_depend_on_who_makes_them():
+    plan = Augmentation.of(*OPTIONS, copies_per_image=3)
+    batch = np.stack([picture(300, 200, seed=s) for s in range(3)])  # enough for threads of its own
+    want = augment(batch, plan, 9, n_threads=1)
+    np.testing.assert_array_equal(augment(batch, plan, 9), want)
+    np.testing.assert_array_equal(augment(batch, plan, 9, pool=_core.ThreadPool(2)), want)
+    np.testing.assert_array_equal(augment(batch[1], plan, 9), want[1])
+    with pytest.raises(InvalidOption, match="n_threads is 1025"):
+        augment(batch[1], plan, 9, n_threads=1025)
+
+
+def test_what_the_core_made_of_a_value_is_no_part_of_it():
+    used, unused = Variant(rotation_deg=10), Variant(rotation_deg=10)
+    pixels = used.apply(picture())
+    assert used == unused
+    assert hash(used) == hash(unused)
+    assert repr(used) == repr(unused)
+    other = dataclasses.replace(used, rotation_deg=20)
+    assert (other.apply(picture()) != pixels).any()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(used)).apply(picture()), pixels)
+    plan = Augmentation.light(copies_per_image=3)
+    assert plan.n_variants == 3
+    assert dataclasses.replace(plan, copies_per_image=5).n_variants == 5
+    assert pickle.loads(pickle.dumps(plan)) == plan
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -67,6 +67,28 @@ void warp_line(const AugmentKernels& kernels, const WarpSource& source, WarpLine
   if (end < n) kernels.warp_edge(source, from(end), n - end, out + end * kRgb);
 }
 
+// Target rows between asking for source pixels and using them: a line's path is nothing that the
+// CPU would foresee.
+constexpr std::uint32_t kAhead = 8;
+
+void prefetch(const WarpSource& source, WarpLine line, std::size_t n) {
+  // A cache line holds 21 pixels, and each source row that is crossed needs one.
+  constexpr std::int32_t kOne = 1 << kWarpBits;
+  const std::int32_t every = std::clamp(kOne / std::max(std::abs(line.step_y), 1), 1, 16);
+  line.step_x *= every;
+  line.step_y *= every;
+  for (std::size_t i = 0; i < n; i += static_cast<std::size_t>(every)) {
+    const std::int32_t x = line.x >> kWarpBits;
+    const std::int32_t y = line.y >> kWarpBits;
+    if (x >= 0 && y >= 0 && x < source.width && y < source.height) {
+      __builtin_prefetch(source.data + static_cast<std::size_t>(y) * source.stride +
+                         static_cast<std::size_t>(x) * kRgb);
+    }
+    line.x += line.step_x;
+    line.y += line.step_y;
+  }
+}
+
 // The whole pixels around [begin, begin + length) of an axis of `size`, with `margin` more.
 struct Pixels {
   std::uint32_t first = 0;
@@ -98,12 +120,14 @@ bool copy_box(const Photo& photo, const Box& box, bool mirror_x, bool mirror_y,
   const auto left = (static_cast<std::size_t>(box.x) - photo.part_x) * kRgb;
   const std::size_t top = static_cast<std::size_t>(box.y) - photo.part_y;
   const std::size_t height = out.size.height;
+  // Read in order, whatever the order of writing: caches are twice as fast that way.
   for (std::size_t y = 0; y < height; ++y) {
-    const std::uint8_t* from = photo.pixels.row(top + (mirror_y ? height - 1 - y : y)) + left;
+    const std::uint8_t* from = photo.pixels.row(top + y) + left;
+    std::uint8_t* const to = out.row(mirror_y ? height - 1 - y : y);
     if (mirror_x) {
-      kernels.mirror(from, out.size.width, out.row(y));
+      kernels.mirror(from, out.size.width, to);
     } else {
-      std::memcpy(out.row(y), from, out.size.width * kRgb);
+      std::memcpy(to, from, out.size.width * kRgb);
     }
   }
   return true;
@@ -160,16 +184,20 @@ void warp(ImageView in, const Affine& map, const Surround& surround, MutableImag
                           .fill = surround.fill};
   const std::int32_t step_x = fixed(map.xx);
   const std::int32_t step_y = fixed(map.yx);
-  for (std::uint32_t y = 0; y < out.size.height; ++y) {
-    for (std::uint32_t x = 0; x < out.size.width; x += kLine) {
-      const double column = x + 0.5;
-      const double row = y + 0.5;
-      const WarpLine line{.x = fixed(map.xx * column + map.xy * row + map.x0 - 0.5),
-                          .y = fixed(map.yx * column + map.yy * row + map.y0 - 0.5),
-                          .step_x = step_x,
-                          .step_y = step_y};
-      const std::size_t n = std::min<std::size_t>(kLine, out.size.width - x);
-      warp_line(kernels, source, line, n, out.row(y) + x * kRgb);
+  const auto line_at = [&](std::uint32_t x, std::uint32_t y) {
+    const double column = x + 0.5;
+    const double row = y + 0.5;
+    return WarpLine{.x = fixed(map.xx * column + map.xy * row + map.x0 - 0.5),
+                    .y = fixed(map.yx * column + map.yy * row + map.y0 - 0.5),
+                    .step_x = step_x,
+                    .step_y = step_y};
+  };
+  // In strips, so that the few pages and cache lines that a line crosses serve the next one too.
+  for (std::uint32_t x = 0; x < out.size.width; x += kLine) {
+    const std::size_t n = std::min<std::size_t>(kLine, out.size.width - x);
+    for (std::uint32_t y = 0; y < out.size.height; ++y) {
+      if (y + kAhead < out.size.height) prefetch(source, line_at(x, y + kAhead), n);
+      warp_line(kernels, source, line_at(x, y), n, out.row(y) + x * kRgb);
     }
   }
 }

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from eyespot.augmentation.plan import (
-    OPTIONS,
-    ORIGINAL,
-    Augmentation,
-    Blur,
-    Crop,
-    Exposure,
-    Flip,
-    Noise,
-    Rotation,
-    Variant,
-    augment,
-)
+from eyespot.augmentation.choices import Blur, Crop, Exposure, Flip, Noise, Rotation
+from eyespot.augmentation.plan import OPTIONS, ORIGINAL, Augmentation, Variant, augment
 from eyespot.augmentation.sheet import ContactSheet, contact_sheet
 
 __all__ = [

@@ -15,14 +15,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 
 from eyespot import _core
-from eyespot.errors import InvalidOption
+from eyespot.augmentation.choices import (
+    MOST_COPIES,
+    Blur,
+    Crop,
+    Exposure,
+    Flip,
+    Noise,
+    Rotation,
+    invalid,
+)
 from eyespot.options import (
     AUGMENTATION_OPTIONS,
     CropPolicy,
     checked_augmentation,
     integer,
     one_of,
-    real,
 )
 
 if TYPE_CHECKING:
@@ -32,13 +40,9 @@ if TYPE_CHECKING:
     from eyespot.images import ImageInput
 
 __all__ = [
+    "OPTIONS",
+    "ORIGINAL",
     "Augmentation",
-    "Blur",
-    "Crop",
-    "Exposure",
-    "Flip",
-    "Noise",
-    "Rotation",
     "Variant",
     "augment",
 ]
@@ -46,205 +50,22 @@ __all__ = [
 OPTIONS = AUGMENTATION_OPTIONS
 #: The index of the untouched copy.
 ORIGINAL = -1
-_MOST_COPIES = 1000
 _MOST_SEED = 2**64 - 1
 _MAX_SIDE = 16384
-
-Range = tuple[float, float]
-
-
-def _range(value: object, name: str, low: float, high: float, *, above: bool = False) -> Range:
-    """Return a pair of ascending numbers within bounds; with `above`, the lower one is excluded."""
-    bounds = f"from {'above ' if above else ''}{low:g} to {high:g}"
-    is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
-    if not is_pair:
-        message = f"{name} is {value!r}; needed is a pair (lowest, highest), {bounds}"
-        raise _invalid(name, message)
-    first, last = cast("Sequence[object]", value)
-    start = real(first, f"{name}[0]")
-    end = real(last, f"{name}[1]")
-    if start > end:
-        message = f"{name} is ({start:g}, {end:g}); the lower end comes first: ({end:g}, {start:g})"
-        raise _invalid(name, message)
-    if start < low or end > high or (above and start <= low):
-        raise _invalid(name, f"{name} is ({start:g}, {end:g}); allowed: {bounds}")
-    return start, end
+_MOST_THREADS = 1024
+#: Done before threads of their own would have started.
+_FEW_PIXELS = 1 << 18
 
 
-def _invalid(name: str, message: str) -> InvalidOption:
-    return InvalidOption(message, source=name, code="invalid_argument")
+class _WithNative:
+    """Holds the native core's form of a value once it is made: no field, so never pickled."""
 
-
-def _settle(option: Any, name: str) -> None:
-    """Check what every option has."""
-    put = object.__setattr__
-    put(option, "probability", real(option.probability, f"{name}.probability", low=0.0, high=1.0))
-    put(option, "copies", integer(option.copies, f"{name}.copies", low=1, high=_MOST_COPIES))
+    __slots__ = ("_native",)
+    _native: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crop:
-    """Random resized crop: a part of the photo, brought to the full size.
-
-    Attributes
-    ----------
-    area : tuple of 2 float
-        Smallest and largest area, as a part of what is seen without a crop; above 0, up to 1.
-        Drawn uniformly. The default keeps at least half: a backbone that is not retrained
-        recognises whole subjects, and the 8 % of Inception-style crops often miss them.
-    aspect : tuple of 2 float
-        Width / height relative to the result's shape, which the crop is stretched to; above 0.
-        Drawn log-uniformly. The default stretches by at most a quarter, as in Turi Create.
-    probability : float
-        Chance that a variant is cropped, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 4 in Create ML.
-    """
-
-    area: Range = (0.5, 1.0)
-    aspect: Range = (0.8, 1.25)
-    probability: float = 1.0
-    copies: int = 4
-
-    def __post_init__(self) -> None:
-        put = object.__setattr__
-        put(self, "area", _range(self.area, "crop.area", 0, 1, above=True))
-        put(self, "aspect", _range(self.aspect, "crop.aspect", 0, 1000, above=True))
-        _settle(self, "crop")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
-    """Rotation about the centre, counter-clockwise.
-
-    Attributes
-    ----------
-    degrees : tuple of 2 float
-        Smallest and largest angle, -360 to 360; drawn uniformly. The default is how far a camera in
-        the hand is tilted.
-    probability : float
-        Chance that a variant is rotated, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 4 in Create ML.
-    """
-
-    degrees: Range = (-15.0, 15.0)
-    probability: float = 1.0
-    copies: int = 4
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "degrees", _range(self.degrees, "rotation.degrees", -360, 360))
-        _settle(self, "rotation")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blur:
-    """Gaussian blur.
-
-    Attributes
-    ----------
-    sigma_px : tuple of 2 float
-        Smallest and largest standard deviation in pixels of the result, 0 and up; drawn uniformly.
-        At the default's upper end fine texture is gone and shapes are not (inputs of about 224 px).
-    probability : float
-        Chance that a variant is blurred, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 4 as for the others (Create ML's
-        number is not published).
-    """
-
-    sigma_px: Range = (0.3, 1.5)
-    probability: float = 1.0
-    copies: int = 4
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sigma_px", _range(self.sigma_px, "blur.sigma_px", 0, 1e9))
-        _settle(self, "blur")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
-    """Exposure, as a camera changes it: linear light is multiplied, sRGB levels follow.
-
-    Attributes
-    ----------
-    stops : tuple of 2 float
-        Smallest and largest change, -16 to 16; drawn uniformly. 1 doubles the light. The default
-        is how far an automatic exposure is commonly off.
-    probability : float
-        Chance that a variant's exposure changes, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 4 in Create ML.
-    """
-
-    stops: Range = (-1.0, 1.0)
-    probability: float = 1.0
-    copies: int = 4
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stops", _range(self.stops, "exposure.stops", -16, 16))
-        _settle(self, "exposure")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noise:
-    """Gaussian noise, independent for each pixel and channel.
-
-    Attributes
-    ----------
-    sigma : tuple of 2 float
-        Smallest and largest standard deviation in grey levels of 256, 0 to 1000; drawn uniformly.
-        The default goes from invisible to that of a small sensor at dusk.
-    probability : float
-        Chance that a variant gets noise, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 4 in Create ML.
-    """
-
-    sigma: Range = (1.0, 10.0)
-    probability: float = 1.0
-    copies: int = 4
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sigma", _range(self.sigma, "noise.sigma", 0, 1000))
-        _settle(self, "noise")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flip:
-    """Mirroring. Where `copies` is the number of kinds, each variant gets its own; else any.
-
-    Attributes
-    ----------
-    horizontal, vertical, both : bool
-        The kinds that are allowed: left and right exchanged, top and bottom exchanged, or both,
-        which is a half turn. All three by default, as in Create ML; text and most photos of
-        everyday things stand only the first or none.
-    probability : float
-        Chance that a variant is flipped, 0 to 1.
-    copies : int
-        Variants an image by this option, where options multiply; 3 in Create ML.
-    """
-
-    horizontal: bool = True
-    vertical: bool = True
-    both: bool = True
-    probability: float = 1.0
-    copies: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("horizontal", "vertical", "both"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise _invalid(f"flip.{name}", f"flip.{name} is {value!r}; allowed: True, False")
-        if not (self.horizontal or self.vertical or self.both):
-            message = "flip allows no kind; needed is horizontal, vertical or both"
-            raise _invalid("flip", message)
-        _settle(self, "flip")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class Variant(_WithNative):
     """What is done to one copy of an image, in numbers: enough to do it again.
 
     Attributes
@@ -333,22 +154,28 @@ class Variant:
         """
         pixels = _pixels(image)
         if pixels.ndim != 3:
-            raise _invalid("image", f"image has {pixels.ndim} dimensions; needed: height, width, 3")
+            raise invalid("image", f"image has {pixels.ndim} dimensions; needed: height, width, 3")
+        policy = one_of(CropPolicy, policy, "policy")
+        if width is None and height is None and policy is CropPolicy.CENTER_CROP:
+            return _core.apply_variant(pixels, self.core_variant())
         return _core.apply_variant(
             pixels,
             self.core_variant(),
             width=_side(width, "width", pixels.shape[1]),
             height=_side(height, "height", pixels.shape[0]),
-            policy=str(one_of(CropPolicy, policy, "policy")),
+            policy=str(policy),
         )
 
     def core_variant(self) -> _core.Variant:
         """Return what the native core needs."""
-        return _core.Variant(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        if not hasattr(self, "_native"):
+            numbers = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+            object.__setattr__(self, "_native", _core.Variant(**numbers))
+        return cast("_core.Variant", self._native)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Augmentation:
+class Augmentation(_WithNative):
     """What may be done to images, and how many copies are made.
 
     An option that is None is left out. Without `copies_per_image`, options multiply, as in Create
@@ -426,28 +253,28 @@ class Augmentation:
             option = getattr(self, name)
             if option is not None and not isinstance(option, kind):
                 message = f"{name} is {option!r}; allowed: None or a {kind.__name__}(...)"
-                raise _invalid(name, message)
+                raise invalid(name, message)
         order = self.order
         if sorted(map(str, order)) != sorted(OPTIONS):
             message = f"order is {order!r}; needed are {', '.join(OPTIONS)}, once each"
-            raise _invalid("order", message)
+            raise invalid("order", message)
         put(self, "order", tuple(order))
         if self.copies_per_image is not None:
-            copies = integer(self.copies_per_image, "copies_per_image", low=1, high=_MOST_COPIES)
+            copies = integer(self.copies_per_image, "copies_per_image", low=1, high=MOST_COPIES)
             put(self, "copies_per_image", copies)
         if not isinstance(cast("object", self.copies_per_class), Mapping):
             message = f"copies_per_class is {self.copies_per_class!r}; needed is a mapping"
-            raise _invalid("copies_per_class", message)
+            raise invalid("copies_per_class", message)
         per_class = {
-            str(label): integer(n, f"copies_per_class[{label!r}]", low=0, high=_MOST_COPIES)
+            str(label): integer(n, f"copies_per_class[{label!r}]", low=0, high=MOST_COPIES)
             for label, n in self.copies_per_class.items()
         }
         put(self, "copies_per_class", per_class)
-        put(self, "max_copies", integer(self.max_copies, "max_copies", low=1, high=_MOST_COPIES))
+        put(self, "max_copies", integer(self.max_copies, "max_copies", low=1, high=MOST_COPIES))
         if self.edges not in ("mirror", "fill"):
-            raise _invalid("edges", f"edges is {self.edges!r}; allowed: 'mirror', 'fill'")
+            raise invalid("edges", f"edges is {self.edges!r}; allowed: 'mirror', 'fill'")
         if len(self.fill) != 3:
-            raise _invalid("fill", f"fill is {self.fill!r}; needed are 3 integers from 0 to 255")
+            raise invalid("fill", f"fill is {self.fill!r}; needed are 3 integers from 0 to 255")
         put(self, "fill", tuple(integer(level, "fill", low=0, high=255) for level in self.fill))
 
     @classmethod
@@ -464,7 +291,7 @@ class Augmentation:
         for name in options:
             if name not in cls._KINDS:
                 message = f"there is no option {name!r}; there are {', '.join(OPTIONS)}"
-                raise _invalid("augmentation", message)
+                raise invalid("augmentation", message)
         chosen = {name: cls._KINDS[name]() for name in options}
         return cls(**chosen, copies_per_image=copies_per_image)
 
@@ -531,7 +358,7 @@ class Augmentation:
         elif isinstance(checked, Augmentation):
             plan = checked
         else:
-            raise _invalid("augmentation", f"augmentation is {spec!r}; allowed: an Augmentation")
+            raise invalid("augmentation", f"augmentation is {spec!r}; allowed: an Augmentation")
         if copies_per_image is None:
             return plan
         return dataclasses.replace(plan, copies_per_image=copies_per_image)
@@ -603,7 +430,7 @@ class Augmentation:
         most = max(counts.values(), default=0)
         total = most * (1 + self.n_variants)
         copies = {
-            label: max(0, min(_MOST_COPIES, round(total / n) - 1))
+            label: max(0, min(MOST_COPIES, round(total / n) - 1))
             for label, n in counts.items()
             if 0 < n < most
         }
@@ -668,8 +495,14 @@ class Augmentation:
 
     def core_plan(self, label: str = "") -> _core.AugmentPlan:
         """Return what the native core needs, for images of class `label`."""
+        if label in self.copies_per_class:
+            return self._core_plan(self.copies_per_class[label])
+        if not hasattr(self, "_native"):
+            object.__setattr__(self, "_native", self._core_plan(self.copies_per_image))
+        return cast("_core.AugmentPlan", self._native)
 
-        def amount(option: Any, name: str) -> tuple[Range, float, int] | None:
+    def _core_plan(self, copies: int | None) -> _core.AugmentPlan:
+        def amount(option: Any, name: str) -> tuple[tuple[float, float], float, int] | None:
             if option is None:
                 return None
             return getattr(option, name), option.probability, option.copies
@@ -685,7 +518,7 @@ class Augmentation:
             if flip is None
             else (flip.horizontal, flip.vertical, flip.both, flip.probability, flip.copies),
             order=list(self.order),
-            copies=self.copies_per_class.get(label, self.copies_per_image),
+            copies=copies,
             max_copies=self.max_copies,
             edges=self.edges,
             fill=self.fill,
@@ -745,21 +578,28 @@ def augment(
     """
     pixels = _pixels(images)
     if not isinstance(cast("object", plan), Augmentation):
-        raise _invalid("plan", f"plan is a {type(plan).__name__}; needed is an Augmentation")
+        raise invalid("plan", f"plan is a {type(plan).__name__}; needed is an Augmentation")
     if pool is not None and n_threads != 0:
-        raise _invalid("n_threads", "n_threads is given together with pool; give one of them")
+        raise invalid("n_threads", "n_threads is given together with pool; give one of them")
+    n_threads = integer(n_threads, "n_threads", low=0, high=_MOST_THREADS)
     batch = pixels if pixels.ndim == 4 else pixels[np.newaxis]
-    indices = list(range(ORIGINAL if keep_original else 0, plan.n_variants))
+    core_plan = plan.core_plan()
+    indices = list(range(ORIGINAL if keep_original else 0, core_plan.n_variants))
+    width = _side(width, "width", batch.shape[2])
+    height = _side(height, "height", batch.shape[1])
+    n_pixels = len(batch) * len(indices) * width * height
+    if pool is None and n_threads != 1 and n_pixels > _FEW_PIXELS:
+        pool = _core.ThreadPool(n_threads)
     made = _core.augment(
         batch,
-        plan.core_plan(),
+        core_plan,
         seed=_seed(seed),
         indices=indices,
-        width=_side(width, "width", batch.shape[2]),
-        height=_side(height, "height", batch.shape[1]),
+        width=width,
+        height=height,
         policy=str(one_of(CropPolicy, policy, "policy")),
         keys=None if keys is None else [_key(key) for key in keys],
-        pool=_core.ThreadPool(n_threads) if pool is None else pool,
+        pool=pool,
     )
     return made if pixels.ndim == 4 else made[0]
 
@@ -772,7 +612,7 @@ def _pixels(images: object) -> NDArray[np.uint8]:
             return np.ascontiguousarray(images)
         found = f"a {images.dtype} array of shape {shape}"
     message = f"images is {found}; allowed: uint8 (height, width, 3) or (n, height, width, 3)"
-    raise _invalid("images", message)
+    raise invalid("images", message)
 
 
 def _side(value: int | None, name: str, default: int) -> int:
