@@ -356,23 +356,31 @@ void blur_columns_wide(const float* in, BlurFilter<float> filter, size_t n, uint
 
 // ---- exposure --------------------------------------------------------------------------------
 
-// Sixteen tables of sixteen levels. Of `levels` minus 16 k, only 0 to 15 stay below 128 when 112 is
-// added with saturation, and a lookup gives 0 for all others.
+// The lower half of a level looks up sixteen tables of sixteen levels; its upper half, bit by bit,
+// says which of them is right.
 void look_up(uint8_t* bytes, size_t n, const uint8_t* table) {
   const Wide8 d;
   const size_t lanes = hn::Lanes(d);
-  const auto step = hn::Set(d, uint8_t{16});
-  const auto bias = hn::Set(d, uint8_t{112});
+  const auto low = hn::Set(d, uint8_t{15});
   size_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    auto levels = hn::LoadU(d, bytes + i);
-    auto found = hn::Zero(d);
-    for (size_t k = 0; k < 256; k += 16) {
-      const auto indices = hn::SaturatedAdd(levels, bias);
-      found = hn::Or(found, hn::TableLookupBytesOr0(hn::LoadDup128(d, table + k), indices));
-      levels = hn::Sub(levels, step);
-    }
-    hn::StoreU(found, d, bytes + i);
+    const auto levels = hn::LoadU(d, bytes + i);
+    const auto indices = hn::And(levels, low);
+    const auto bit4 = hn::TestBit(levels, hn::Set(d, uint8_t{16}));
+    const auto bit5 = hn::TestBit(levels, hn::Set(d, uint8_t{32}));
+    const auto bit6 = hn::TestBit(levels, hn::Set(d, uint8_t{64}));
+    const auto bit7 = hn::TestBit(levels, hn::Set(d, uint8_t{128}));
+    const auto among16 = [&](size_t k) HWY_ATTR {
+      return hn::TableLookupBytes(hn::LoadDup128(d, table + k), indices);
+    };
+    const auto among32 = [&](size_t k)
+                             HWY_ATTR { return hn::IfThenElse(bit4, among16(k + 16), among16(k)); };
+    const auto among64 = [&](size_t k)
+                             HWY_ATTR { return hn::IfThenElse(bit5, among32(k + 32), among32(k)); };
+    const auto among128 = [&](size_t k) HWY_ATTR {
+      return hn::IfThenElse(bit6, among64(k + 64), among64(k));
+    };
+    hn::StoreU(hn::IfThenElse(bit7, among128(128), among128(0)), d, bytes + i);
   }
   scalar_augment_kernels().look_up(bytes + i, n - i, table);
 }
@@ -573,7 +581,12 @@ const AugmentKernels& target_augment_kernels() {
   static constexpr AugmentKernels kSet{warp,         warp_edge,      blur_rows,
                                        blur_columns, blur_rows_wide, blur_columns_wide,
                                        look_up,      add_noise,      mirror};
+#if HWY_TARGET == HWY_AVX3
+  static const AugmentKernels best = with_byte_permutes(kSet);
+  return best;
+#else
   return kSet;
+#endif
 }
 
 #endif

@@ -80,6 +80,9 @@ struct AugmentKernels {
 /// The kernels of the target in force. Throws as simd_target() does.
 [[nodiscard]] const AugmentKernels& augment_kernels();
 
+/// AVX-512 kernels, some of them replaced where the CPU permutes bytes over a whole vector.
+[[nodiscard]] AugmentKernels with_byte_permutes(AugmentKernels kernels);
+
 /// Plain C++: the "scalar" target and the oracle of the others.
 [[nodiscard]] const AugmentKernels& scalar_augment_kernels();
 
