@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Augmenter:
-    """Makes one variant of each photo, `repeats` times."""
+    """Makes a variant of each photo, `repeats` times; as a batch, all of them in a new array."""
 
     def __init__(self, options):
         self.options = options
@@ -29,8 +29,20 @@ class Augmenter:
 
     def run(self):
         for _ in range(self.options["repeats"]):
+            if self.options["batch"]:
+                self.all()
+                continue
             for photo in self.photos:
                 self.work(photo)
+
+    def all(self):
+        made = np.empty((len(self.photos), self.side, self.side, 3), np.uint8)
+        for photo, place in zip(self.photos, made, strict=True):
+            self.put(photo, place)
+        return made
+
+    def put(self, photo, place):
+        place[...] = self.work(photo)
 
     def outputs(self):
         made = [np.asarray(self.work(photo)) for photo in self.photos]

@@ -21,15 +21,18 @@ def Peer(options):
         def read(self, path):
             return cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
 
-        def flip(self, photo):
-            return cv2.flip(photo, 1)
+        def put(self, photo, place):
+            self.work(photo, place)
 
-        def rotation(self, photo):
+        def flip(self, photo, out=None):
+            return cv2.flip(photo, 1, out)
+
+        def rotation(self, photo, out=None):
             center = ((self.side - 1) / 2, (self.side - 1) / 2)
             matrix = cv2.getRotationMatrix2D(center, self.options["degrees"], 1)
             size = (self.side, self.side)
             border = cv2.BORDER_REFLECT_101
-            return cv2.warpAffine(photo, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+            return cv2.warpAffine(photo, matrix, size, out, cv2.INTER_LINEAR, border)
 
         def crop(self, photo):
             left, top, width, height = self.box()

@@ -9,7 +9,8 @@ BUILD_ENVIRONMENT = {"CC": "cc -mavx2"}
 def Peer(options):
     import numpy as np
     from augment_common import Augmenter, exposure_table
-    from PIL import Image, ImageFilter, ImageOps
+    from augment_with_pil import read_upright
+    from PIL import Image, ImageFilter
 
     class PillowSimd(Augmenter):
         def __init__(self, options):
@@ -18,7 +19,7 @@ def Peer(options):
             self.random = np.random.default_rng(0)
 
         def read(self, path):
-            return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+            return read_upright(path)
 
         def flip(self, photo):
             return photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -25,6 +25,7 @@ from eyespot.augmentation.choices import (
     Rotation,
     invalid,
 )
+from eyespot.errors import InvalidOption
 from eyespot.options import (
     AUGMENTATION_OPTIONS,
     CropPolicy,
@@ -152,18 +153,21 @@ class Variant(_WithNative):
         InvalidOption
             If the image or a number is not as told here.
         """
+        if width is None and height is None and policy is CropPolicy.CENTER_CROP:
+            # On small images the checks below take as long as a flip. The core has its own.
+            try:
+                return _core.apply_variant(image, self._native)
+            except (AttributeError, TypeError, InvalidOption):
+                pass  # not made yet, to be copied, or to be refused in other words
         pixels = _pixels(image)
         if pixels.ndim != 3:
             raise invalid("image", f"image has {pixels.ndim} dimensions; needed: height, width, 3")
-        policy = one_of(CropPolicy, policy, "policy")
-        if width is None and height is None and policy is CropPolicy.CENTER_CROP:
-            return _core.apply_variant(pixels, self.core_variant())
         return _core.apply_variant(
             pixels,
             self.core_variant(),
             width=_side(width, "width", pixels.shape[1]),
             height=_side(height, "height", pixels.shape[0]),
-            policy=str(policy),
+            policy=str(one_of(CropPolicy, policy, "policy")),
         )
 
     def core_variant(self) -> _core.Variant:
