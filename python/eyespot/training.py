@@ -227,7 +227,7 @@ def train(
         cancel=cancel,
         variants=variants,
     )
-    sides = _sides(features, split)
+    sides = _sides(features, split, 1.0 if variants is None else variants.plan.copies_weight)
     warn_of_skipped(features.errors, len(paths))
     watch.lap(Phase.EXTRACTING_FEATURES)
 
@@ -328,6 +328,7 @@ class _Rows:
     embeddings: NDArray[np.float32]
     targets: NDArray[Any]
     copies: NDArray[np.bool_]
+    weights: NDArray[np.float64]
 
     @property
     def multi_label(self) -> bool:
@@ -481,17 +482,39 @@ def _augmentation_facts(
     }
 
 
-def _sides(features: Features, split: Split) -> _Sides:
+def _weights(
+    groups: NDArray[np.int64], copies: NDArray[np.bool_], copies_weight: float | None
+) -> NDArray[np.float64]:
+    """Return the weight of each row. Those of an image sum to their number, however they share it.
+
+    So a class with more copies an image counts for more, which is what they may be made for.
+    """
+    weights = np.ones(len(groups))
+    if copies_weight is None:
+        return weights
+    _, image = np.unique(groups, return_inverse=True)
+    n_copies = np.bincount(image, weights=copies)[image]
+    n_rows = np.bincount(image)[image]
+    copied = n_copies > 0
+    each = np.where(copies, copies_weight / np.maximum(n_copies, 1), 1.0)
+    weights[copied] = (n_rows * each / (1 + copies_weight))[copied]
+    return weights
+
+
+def _sides(features: Features, split: Split, copies_weight: float | None) -> _Sides:
     """Hand out the embeddings of the one pass to both sides; refuse a label that lost all."""
     classes = split.train.classes
     boundary = len(split.train)
     augmented = None
     if features.variants is not None:
         inside = slice(0, int(np.searchsorted(features.indices, boundary)))
+        groups = features.indices[inside]
+        copies = features.variants[inside] >= 0
         augmented = _Rows(
             embeddings=features.embeddings[inside],
-            targets=split.train.targets[features.indices[inside]],
-            copies=features.variants[inside] >= 0,
+            targets=split.train.targets[groups],
+            copies=copies,
+            weights=_weights(groups, copies, copies_weight),
         )
         originals = features.variants < 0
         features = Features(
@@ -558,6 +581,7 @@ def _fit(
         "callback": tell,
         "cancel": cancel,
         "groups": _groups(sides),
+        "sample_weight": None if sides.augmented is None else sides.augmented.weights,
     }
     layer_sizes = parameters.classifier.layer_sizes
     layer = start.layers[0] if start is not None else None

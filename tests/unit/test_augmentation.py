@@ -342,6 +342,8 @@ def test_classes_may_have_budgets_of_their_own():
         (lambda: Augmentation(edges="wrap"), "edges is 'wrap'"),
         (lambda: Augmentation(fill=(1, 2)), "fill is (1, 2)"),
         (lambda: Augmentation(fill=(1, 2, 256)), "fill is 256"),
+        (lambda: Augmentation(copies_weight=-1), "copies_weight is -1"),
+        (lambda: Augmentation(copies_weight="half"), "copies_weight is 'half'"),
         (lambda: Augmentation.of("crop", "zoom"), "there is no option 'zoom'"),
         (lambda: Augmentation().sample(1, -1, 0), "seed is -1"),
         (lambda: Augmentation().sample("name", 1, 0), "key is 'name'"),
@@ -366,7 +368,11 @@ def test_names_presets_and_captions():
     assert Augmentation.scans().flip is None
     assert Augmentation.light().n_variants == 4
     caption = Variant(crop=(0.5, 1.1, 0, 0), rotation_deg=-3, flip_vertical=True).caption()
-    assert caption == "crop 50% 1.10:1, rotated -3.0°, flipped up-down"
+    assert caption == "crop 50% aspect 1.10, rotated -3.0°, flipped up-down"
+    told = (
+        "crop 0.85 to 1, rotation -3 to 3°, blur 0.2 to 0.8 px in 30%, exposure -0.3 to 0.3 stops"
+    )
+    assert Augmentation.scans().describe().startswith(told)
     assert Variant().caption() == "original"
     assert hash(Augmentation.photos()) == hash(Augmentation.photos())
 

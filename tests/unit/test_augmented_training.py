@@ -27,6 +27,7 @@ from eyespot import (
     SplitStrategy,
     _core,
     budget,
+    training,
 )
 from eyespot.augmentation import Crop, Flip, Noise
 from eyespot.head import fit_softmax, select_l2, select_sigmoid_l2
@@ -319,6 +320,52 @@ def test_a_plan_balances_classes(tmp_path, parameters):
         data, parameters.replace(augmentation=plan, validation=None, l2=0.01)
     )
     assert model.facts["augmentation"]["copies"] == {"blue": 20, "red": 12}
+
+
+@pytest.mark.parametrize(
+    ("copies_weight", "original", "copies"),
+    [
+        (1.0, {"blue": 1.5, "red": 3.0}, {"blue": 0.75, "red": 0.6}),
+        (0.5, {"blue": 2.0, "red": 4.0}, {"blue": 0.5, "red": 0.4}),
+        (None, {"blue": 1.0, "red": 1.0}, {"blue": 1.0, "red": 1.0}),
+    ],
+)
+def test_copies_share_a_weight_and_their_class_keeps_its_own(
+    tmp_path, parameters, extractor, copies_weight, original, copies
+):
+    data = DataSource.labeled_directories(photo_folder(tmp_path, {"blue": 6, "red": 3}))
+    plan = Augmentation(
+        crop=Crop(),
+        copies_per_image=2,
+        copies_per_class={"red": 5},
+        copies_weight=copies_weight,
+    )
+    chosen = parameters.replace(augmentation=plan, validation=None, l2=0.01, calibration=False)
+    head = training.train(data, chosen).head
+
+    labels = [data.classes[target] for target in data.targets]
+    variants = Variants(plan, chosen.seed, labels)
+    features = extractor.extract(data.paths, variants=variants)
+    rows = [labels[i] for i in features.indices]
+    weights = [
+        (copies if variant >= 0 else original)[label]
+        for label, variant in zip(rows, features.variants, strict=True)
+    ]
+    fit = fit_softmax(
+        features.embeddings,
+        data.targets[features.indices],
+        2,
+        l2=0.01,
+        sample_weight=weights,
+        max_iterations=500,
+        tolerance=1e-3,
+        groups=features.indices,
+    )
+    np.testing.assert_allclose(
+        head.probabilities(features.embeddings),
+        fit.head.probabilities(features.embeddings),
+        atol=1e-5,
+    )
 
 
 def test_unreadable_photos_are_skipped_or_end_an_augmented_training(photos, parameters, tmp_path):

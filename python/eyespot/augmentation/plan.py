@@ -32,6 +32,7 @@ from eyespot.options import (
     checked_augmentation,
     integer,
     one_of,
+    real,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ OPTIONS = AUGMENTATION_OPTIONS
 #: The index of the untouched copy.
 ORIGINAL = -1
 _MOST_SEED = 2**64 - 1
+_MOST_WEIGHT = 1000.0
 _MAX_SIDE = 16384
 _MOST_THREADS = 1024
 #: Done before threads of their own would have started.
@@ -109,7 +111,7 @@ class Variant(_WithNative):
     def caption(self) -> str:
         """Return the numbers in one line, in the order of the options; "original" for none."""
         words = {
-            "crop": self.crop and f"crop {self.crop[0]:.0%} {self.crop[1]:.2f}:1",
+            "crop": self.crop and f"crop {self.crop[0]:.0%} aspect {self.crop[1]:.2f}",
             "rotation": self.rotation_deg and f"rotated {self.rotation_deg:+.1f}°",
             "blur": self.blur_sigma_px and f"blur {self.blur_sigma_px:.2f} px",
             "exposure": self.exposure_stops and f"{self.exposure_stops:+.2f} stops",
@@ -199,6 +201,10 @@ class Augmentation(_WithNative):
     copies_per_class : mapping of str to int
         Copies of an image of these classes instead, 0 to 1000, as a remedy for imbalance; see
         `balanced`.
+    copies_weight : float, optional
+        What all copies of an image count in training, where it counts 1 itself; 0 to 1000. They
+        resemble it more than the photos that a model will see, so it should not be lost among
+        them, however many there are. With None, each copy counts as much as the image.
     max_copies : int
         What the product of the options is cut to, 1 to 1000; 100 in Create ML.
     edges : {"mirror", "fill"}
@@ -224,7 +230,7 @@ class Augmentation(_WithNative):
     12
     >>> plan = Augmentation.photos(copies_per_image=2)
     >>> [variant.caption() for variant in plan.variants(b"the bytes of a photo", seed=1)]
-    ['crop 87% 1.04:1, -0.48 stops', 'crop 73% 0.81:1, rotated -14.0°']
+    ['crop 87% aspect 1.04', 'crop 73% aspect 0.81, rotated -14.0°']
     """
 
     crop: Crop | None = None
@@ -236,6 +242,7 @@ class Augmentation(_WithNative):
     order: tuple[str, ...] = OPTIONS
     copies_per_image: int | None = None
     copies_per_class: Mapping[str, int] = field(default_factory=dict, hash=False)
+    copies_weight: float | None = 1.0
     max_copies: int = 100
     edges: Literal["mirror", "fill"] = "mirror"
     fill: tuple[int, int, int] = (255, 255, 255)
@@ -274,6 +281,9 @@ class Augmentation(_WithNative):
             for label, n in self.copies_per_class.items()
         }
         put(self, "copies_per_class", per_class)
+        if self.copies_weight is not None:
+            weight = real(self.copies_weight, "copies_weight", low=0.0, high=_MOST_WEIGHT)
+            put(self, "copies_weight", weight)
         put(self, "max_copies", integer(self.max_copies, "max_copies", low=1, high=MOST_COPIES))
         if self.edges not in ("mirror", "fill"):
             raise invalid("edges", f"edges is {self.edges!r}; allowed: 'mirror', 'fill'")
@@ -316,13 +326,15 @@ class Augmentation(_WithNative):
 
     @classmethod
     def photos(cls, copies_per_image: int = 8) -> Self:
-        """Return a plan for photos of things that stand upright: no vertical flips."""
+        """Return a plan for photos of things that stand upright: no vertical flips.
+
+        Nor blur and noise: a backbone that is not retrained takes them for another texture, and
+        where the photos to come are sharp, copies without them taught more.
+        """
         return cls(
             crop=Crop(),
             rotation=Rotation(probability=0.5),
-            blur=Blur(probability=0.2),
-            exposure=Exposure(probability=0.7),
-            noise=Noise(probability=0.2),
+            exposure=Exposure(stops=(-0.5, 0.5), probability=0.5),
             flip=Flip(vertical=False, both=False, probability=0.5),
             copies_per_image=copies_per_image,
         )
@@ -370,6 +382,7 @@ class Augmentation(_WithNative):
     def describe(self) -> str:
         """Return in a few words what may be done; `to_dict` tells it in full."""
         kinds = ("horizontal", "vertical", "both")
+        units = {"rotation": "°", "blur": " px", "exposure": " stops"}
         parts = []
         for name in self.order:
             option = getattr(self, name)
@@ -379,7 +392,7 @@ class Augmentation(_WithNative):
                 amount = "/".join(kind for kind in kinds if getattr(option, kind))
             else:
                 low, high = getattr(option, dataclasses.fields(option)[0].name)
-                amount = f"{low:g} to {high:g}"
+                amount = f"{low:g} to {high:g}{units.get(name, '')}"
             chance = "" if option.probability == 1 else f" in {option.probability:.0%}"
             parts.append(f"{name} {amount}{chance}")
         return ", ".join(parts) or "nothing"

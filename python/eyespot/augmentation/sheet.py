@@ -34,7 +34,7 @@ _COLUMNS: Final = (4, 3, 5)  # what fits a page; the first is taken where it is 
 _GAP: Final = 12
 _LINE: Final = 17
 _FONT_PX: Final = 13
-_INK, _SOFT, _PAPER = (24, 24, 27), (96, 96, 104), (250, 250, 250)
+_INK, _SOFT, _RULE, _PAPER = (24, 24, 27), (96, 96, 104), (208, 208, 212), (250, 250, 250)
 _LEAST_SIDE, _MOST_SIDE = 96, 1024
 
 
@@ -146,7 +146,7 @@ def contact_sheet(
     copies = "1 copy" if total == 1 else f"{total:,} copies"
     part = f", {shown} of them shown" if shown < total else ""
     name = Path(source).name if isinstance(source, str) else "image in memory"
-    title = (name, f"{copies}, seed {seed}{part}")
+    title = (name, f"{copies}, seed {seed}{part}", plan.describe())
     return ContactSheet(_drawn(tiles, captions, title), tuple(captions))
 
 
@@ -167,7 +167,7 @@ def _font() -> Any:
 
 
 def _drawn(
-    tiles: NDArray[np.uint8], captions: Sequence[str], title: tuple[str, str]
+    tiles: NDArray[np.uint8], captions: Sequence[str], title: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     image_module, font = _pillow("Image"), _font()
     side = tiles.shape[1]
@@ -180,7 +180,8 @@ def _drawn(
         for row in range(rows)
     ]
     heading = [_shortened(title[0], font, width - 2 * _GAP)]
-    heading += _wrapped(title[1], font, width - 2 * _GAP)
+    for text in title[1:]:
+        heading += _wrapped(text, font, width - 2 * _GAP)
     top = _GAP + _LINE * len(heading) + 6
     sheet: PIL.Image.Image = image_module.new("RGB", (width, top + sum(heights)), _PAPER)
     draw = _pillow("ImageDraw").Draw(sheet)
@@ -189,6 +190,8 @@ def _drawn(
     for i, (tile, caption) in enumerate(zip(tiles, lines, strict=True)):
         x = _GAP + i % columns * (side + _GAP)
         y = top + sum(heights[: i // columns])
+        # What is white at the border of a tile, a filled corner or light sky, ends somewhere.
+        draw.rectangle((x - 1, y - 1, x + side, y + side), outline=_RULE)
         sheet.paste(image_module.fromarray(tile), (x, y))
         for j, line in enumerate(caption):
             draw.text((x, y + side + 4 + j * _LINE), line, fill=_INK, font=font)
