@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kRgb = 3;
 // Target pixels after which a line starts from an exact position again: the step's rounding adds up
 // to 1/512 of a pixel.
-constexpr std::size_t kLine = 256;
+constexpr std::uint32_t kLine = 256;
+// Rows of the tiles whose source pixels are brought into the cache at once.
+constexpr std::uint32_t kTileRows = 64;
 // A rotated image that shrinks by less is warped as it is: the aliasing is slighter than the blur
 // of a second resampling.
 constexpr double kShrinks = 1.25;
@@ -67,28 +69,6 @@ void warp_line(const AugmentKernels& kernels, const WarpSource& source, WarpLine
   if (end < n) kernels.warp_edge(source, from(end), n - end, out + end * kRgb);
 }
 
-// Target rows between asking for source pixels and using them: a line's path is nothing that the
-// CPU would foresee.
-constexpr std::uint32_t kAhead = 8;
-
-void prefetch(const WarpSource& source, WarpLine line, std::size_t n) {
-  // A cache line holds 21 pixels, and each source row that is crossed needs one.
-  constexpr std::int32_t kOne = 1 << kWarpBits;
-  const std::int32_t every = std::clamp(kOne / std::max(std::abs(line.step_y), 1), 1, 16);
-  line.step_x *= every;
-  line.step_y *= every;
-  for (std::size_t i = 0; i < n; i += static_cast<std::size_t>(every)) {
-    const std::int32_t x = line.x >> kWarpBits;
-    const std::int32_t y = line.y >> kWarpBits;
-    if (x >= 0 && y >= 0 && x < source.width && y < source.height) {
-      __builtin_prefetch(source.data + static_cast<std::size_t>(y) * source.stride +
-                         static_cast<std::size_t>(x) * kRgb);
-    }
-    line.x += line.step_x;
-    line.y += line.step_y;
-  }
-}
-
 // The whole pixels around [begin, begin + length) of an axis of `size`, with `margin` more.
 struct Pixels {
   std::uint32_t first = 0;
@@ -100,6 +80,24 @@ Pixels pixels_around(double begin, double length, double margin, std::uint32_t s
   const double high = std::clamp(std::ceil(begin + length + margin), low + 1, limit);
   return {.first = static_cast<std::uint32_t>(low),
           .count = static_cast<std::uint32_t>(high - low)};
+}
+
+// Reads a byte of each cache line that a tile of the target needs, row by row: that a CPU foresees,
+// but not a turned line's path, on which it would wait for each. Prefetch instructions did nothing.
+void touch(ImageView in, const Affine& map, std::uint32_t x, std::uint32_t y, Size tile) {
+  constexpr std::size_t kCacheLine = 64;
+  Affine from_tile = map;
+  from_tile.x0 += map.xx * x + map.xy * y;
+  from_tile.y0 += map.yx * x + map.yy * y;
+  const Box box = bounds(from_tile, tile);
+  const Pixels columns = pixels_around(box.x, box.width, 1, in.size.width);
+  const Pixels rows = pixels_around(box.y, box.height, 1, in.size.height);
+  for (std::uint32_t i = 0; i < rows.count; ++i) {
+    const std::uint8_t* const row = in.row(rows.first + i) + columns.first * kRgb;
+    for (std::size_t at = 0; at < columns.count * kRgb; at += kCacheLine) {
+      (void)*static_cast<const volatile std::uint8_t*>(row + at);
+    }
+  }
 }
 
 ImageView part_of(const ImageView& image, Pixels x, Pixels y) {
@@ -194,9 +192,9 @@ void warp(ImageView in, const Affine& map, const Surround& surround, MutableImag
   };
   // In strips, so that the few pages and cache lines that a line crosses serve the next one too.
   for (std::uint32_t x = 0; x < out.size.width; x += kLine) {
-    const std::size_t n = std::min<std::size_t>(kLine, out.size.width - x);
+    const std::uint32_t n = std::min<std::uint32_t>(kLine, out.size.width - x);
     for (std::uint32_t y = 0; y < out.size.height; ++y) {
-      if (y + kAhead < out.size.height) prefetch(source, line_at(x, y + kAhead), n);
+      if (y % kTileRows == 0) touch(in, map, x, y, {n, std::min(kTileRows, out.size.height - y)});
       warp_line(kernels, source, line_at(x, y), n, out.row(y) + x * kRgb);
     }
   }
