@@ -22,7 +22,7 @@ from bench.__main__ import DATA, HERE
 from eyespot import training
 
 SETS = ("flowers5", "trashnet")
-PLANS = ("none", "flip", "light", "photos")
+PLANS = ("none", "flip", "light", "photos", "createml")
 N_PHOTOS = 10
 N_SEEDS = 5
 
