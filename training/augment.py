@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch.nn import functional
 
-__all__ = ["MEAN", "STD", "Views", "centre_view", "draw_views", "normalise", "render"]
+__all__ = ["MEAN", "STD", "Views", "centre_view", "draw_views", "normalise", "render", "within"]
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
@@ -58,6 +58,23 @@ def centre_view(n: int, device: torch.device) -> Views:
     theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]], device=device).expand(n, 2, 3)
     one = torch.ones(n, 1, 1, 1, device=device)
     return Views(theta=theta, gain=one, contrast=one, saturation=one)
+
+
+def within(views: Views, boxes: torch.Tensor) -> Views:
+    """Return the views as they lie inside of boxes of the pictures.
+
+    Parameters
+    ----------
+    views : Views
+        Of the boxes.
+    boxes : float tensor of shape (n, 4)
+        Left, top, width and height, as parts of the picture.
+    """
+    theta = views.theta.clone()
+    size = boxes[:, 2:, None]
+    theta *= size
+    theta[:, :, 2] += 2 * boxes[:, :2] + boxes[:, 2:] - 1
+    return replace(views, theta=theta)
 
 
 def render(pictures: torch.Tensor, views: Views, side: int) -> torch.Tensor:

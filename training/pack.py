@@ -76,18 +76,20 @@ def square(image: Image.Image, side: int) -> Image.Image:
     return image.resize((side, side), Image.Resampling.BICUBIC, box=box)
 
 
-def _decode(data: bytes, side: int) -> Image.Image | None:
+def _decode(data: bytes, side: int) -> tuple[Image.Image, bool] | None:
+    """Return a picture of at least `side` pixels, and whether it is as large as its file says."""
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
+            size = image.size
             image.draft("RGB", (side, side))  # a JPEG is decoded at 1/2, 1/4, 1/8 where that does
             image.load()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning):
         return None
-    return image
+    return image, image.size == size
 
 
 def _encode(image: Image.Image) -> bytes:
@@ -121,10 +123,11 @@ def pack_source(
         if data is not None and hashlib.sha256(data).digest() in judged.digests:
             left_out["judged"] += 1
             continue
-        image = _decode(data, side) if data is not None else None
-        if image is None:
+        decoded = _decode(data, side) if data is not None else None
+        if decoded is None:
             left_out["unreadable"] += 1
             continue
+        image, full = decoded
         if min(image.size) < SMALLEST * side:
             left_out["too small"] += 1
             continue
@@ -145,7 +148,9 @@ def pack_source(
             label = places.setdefault(name, len(places))
             if label == len(labels):
                 labels.append(name)
-        as_is = image.format == "JPEG" and image.mode == "RGB" and image.size == crop.size
+        as_is = (
+            full and image.format == "JPEG" and image.mode == "RGB" and image.size == crop.size
+        )
         writer.add(data if as_is else _encode(crop), label, number)
     writer.flush()
     return {

@@ -171,7 +171,8 @@ def load_folded(student: Student, path: Path) -> None:
     """
     graph = onnx.load(path).graph
     stored = {
-        one.name.removesuffix("_f16"): numpy_helper.to_array(one) for one in graph.initializer
+        one.name.removesuffix("_f16").removesuffix(".f16"): numpy_helper.to_array(one)
+        for one in graph.initializer
     }
     layers = [
         [torch.from_numpy(stored[name].astype("float32")) for name in node.input[1:3]]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TEACHERS", "Projection", "StoredTargets", "Teacher", "whitening"]
+__all__ = ["TEACHERS", "Projection", "StoredTargets", "Teacher", "view_box", "whitening"]
+
+LEAST_AREA: Final = 0.3  # of a stored view, as a part of the picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +85,37 @@ def whitening(embeddings: NDArray[np.floating], n_axes: int) -> Projection:
     )
 
 
+def view_box(number: int, view: int) -> tuple[float, float, float, float]:
+    """Return left, top, width and height, as parts of the picture, of one of its views.
+
+    View 0 is the whole picture, each other one a crop that only the two numbers decide.
+    """
+    if view == 0:
+        return 0.0, 0.0, 1.0, 1.0
+    random = np.random.default_rng([number, view])
+    area, aspect = random.uniform(LEAST_AREA, 1), np.exp(random.uniform(-0.28, 0.28))
+    width, height = min(1.0, np.sqrt(area * aspect)), min(1.0, np.sqrt(area / aspect))
+    left, top = random.uniform(0, 1 - width), random.uniform(0, 1 - height)
+    return float(left), float(top), float(width), float(height)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTargets:
-    """Targets computed in advance for one view of each picture, the whole of it.
+    """Targets computed in advance, a row for each view of a picture.
 
     Attributes
     ----------
     numbers : int64 ndarray of shape (n,)
-        The pictures, by their number in the shards' manifest, ascending.
+        The pictures, by their number in the shards' manifest, ascending; once for each view.
+    boxes : float32 ndarray of shape (n, 4)
+        What the teachers saw: left, top, width and height as parts of the picture.
     projected : tuple of float16 ndarrays of shape (n, n_axes)
         One a teacher.
-    logits : float16 ndarray of shape (n, 1000)
+    logits : float16 ndarray of shape (n, 1000), or (n, 0) where no teacher that was asked has any
     """
 
     numbers: NDArray[np.int64]
+    boxes: NDArray[np.float32]
     projected: tuple[NDArray[np.float16], ...]
     logits: NDArray[np.float16]
 
@@ -105,7 +124,9 @@ class StoredTargets:
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
             arrays = {f"projected_{i}": rows for i, rows in enumerate(self.projected)}
-            np.savez(file, numbers=self.numbers, logits=self.logits, **arrays)
+            np.savez(
+                file, numbers=self.numbers, boxes=self.boxes, logits=self.logits, **arrays
+            )
         part.replace(path)
 
     @classmethod
@@ -115,6 +136,7 @@ class StoredTargets:
             count = sum(name.startswith("projected_") for name in arrays.files)
             return cls(
                 numbers=arrays["numbers"],
+                boxes=arrays["boxes"],
                 projected=tuple(arrays[f"projected_{i}"] for i in range(count)),
                 logits=arrays["logits"],
             )

@@ -24,133 +24,58 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from training.augment import Views, centre_view, draw_views, normalise, render
+from training.augment import Views, centre_view, draw_views, normalise, render, within
+from training.plan import PRESETS, Plan, changed
 from training.shards import load_pictures, read_manifest
 from training.student import SHAPES, Student, load_folded, measure_norms
 from training.targets import TEACHERS, Projection, StoredTargets, whitening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from training.graph import OnnxNetwork
     from training.shards import Pictures
 
-__all__ = ["PRESETS", "Plan", "Trainer", "main"]
+__all__ = ["Trainer", "main"]
 
 _SAMPLE: Final = 16  # pictures that the projections are measured on
 _LOG_S: Final = 20.0
 _SNAPSHOT_GROWTH: Final = 1.5  # images seen from one snapshot to the next
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What one run does; `--set NAME=VALUE` changes a field of a preset.
-
-    Attributes
-    ----------
-    shape : str
-        The student, by its name in `student.SHAPES`.
-    start : str
-        An exported network whose weights to begin with, or none.
-    images : int
-        Images that the schedule is made for.
-    batch : int
-        Images a step.
-    sides : tuple of int
-        Pixels of the student's input over the run, in equal shares.
-    peak_rate, weight_decay : float
-        Of AdamW. The rate rises over the first 3 % and falls as a cosine to a hundredth.
-    least_area : float
-        Smallest crop, as a part of the picture.
-    jitter : float
-        Largest change of brightness, contrast and saturation, as a factor.
-    average_images : int
-        Images over which the weights are averaged, exponentially.
-    embedding, logits, labels : float
-        Shares of the losses: squared error of the embeddings, divergence of the class scores,
-        cross-entropy of the labels.
-    temperature : float
-        Of the class scores.
-    smoothing : float
-        Of the labels.
-    small_share : float
-        Chance of a batch of pictures of less than 128 pixels, beside their share of all.
-    compiled : bool
-        Whether to compile the networks (a GPU gains, the first minute is lost).
-    seed : int
-    """
-
-    shape: str = "v1"
-    start: str = ""
-    images: int = 1_000_000
-    batch: int = 64
-    sides: tuple[int, ...] = (112, 128)
-    peak_rate: float = 1e-3
-    weight_decay: float = 0.02
-    least_area: float = 0.35
-    jitter: float = 0.3
-    average_images: int = 100_000
-    embedding: float = 1.0
-    logits: float = 0.5
-    labels: float = 0.5
-    temperature: float = 2.0
-    smoothing: float = 0.1
-    small_share: float = 1.0
-    compiled: bool = False
-    seed: int = 0
-
-
-PRESETS: Final[dict[str, Plan]] = {
-    "gpu": Plan(
-        shape="v2",
-        images=12_000_000,
-        batch=1024,
-        sides=(96, 112, 128),
-        peak_rate=3e-3,
-        weight_decay=0.05,
-        least_area=0.25,
-        average_images=1_000_000,
-        small_share=0.5,
-        compiled=True,
-    ),
-    "cpu": Plan(
-        images=200_000,
-        batch=48,
-        sides=(112, 128),
-        peak_rate=5e-4,
-        least_area=0.6,
-        average_images=20_000,
-        small_share=0.25,
-    ),
-    "tiny": Plan(
-        shape="tiny",
-        images=2_000,
-        batch=16,
-        sides=(32,),
-        least_area=0.6,
-        average_images=200,
-    ),
-}
+_HELD_OUT: Final = 50  # one picture of so many is not trained on, where targets are stored
+_FIRST_FIT: Final = 8192  # views that the regressions of a continued student begin with
 
 
 class _Heads(nn.Module):
     """What hangs on the embedding while it is trained: one regression a teacher, and classes."""
 
-    def __init__(self, n_features: int, n_labels: int) -> None:
+    def __init__(self, n_features: int, n_axes: Sequence[int], n_labels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(n_features)
-        self.embeddings = nn.ModuleList(nn.Linear(n_features, one.n_axes) for one in TEACHERS)
+        self.embeddings = nn.ModuleList(nn.Linear(n_features, n) for n in n_axes)
         self.logits = nn.Linear(n_features, 1000)
         self.labels = nn.Linear(n_features, max(n_labels, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The pictures of one storage size, on the device."""
+    """Views of the pictures of one storage size, on the device.
+
+    Without stored targets a view is a picture; with them a picture may have several.
+    """
 
     pixels: torch.Tensor
     labels: torch.Tensor
+    pictures: torch.Tensor  # of each view, which picture
+    boxes: torch.Tensor  # of each view, as `StoredTargets.boxes`
     targets: tuple[torch.Tensor, ...]  # projected embeddings and logits, where they are stored
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def render(self, chosen: torch.Tensor, views: Views, side: int) -> torch.Tensor:
+        """Return what is seen of some views, normalised for the networks."""
+        seen = render(self.pixels[self.pictures[chosen]], within(views, self.boxes[chosen]), side)
+        return normalise(seen).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(slots=True)
@@ -159,7 +84,7 @@ class _Progress:
 
     images: int = 0
     seconds: float = 0.0
-    next_snapshot: int = 10_000
+    next_snapshot: int = 0  # the start itself is one
 
 
 class Trainer:
@@ -209,15 +134,17 @@ class Trainer:
         self.precision = _precision(device)
         stored = StoredTargets.load(targets) if targets is not None else None
         groups = load_pictures(shards, sources=sources, n_threads=n_threads, limit=limit)
-        self.groups = [
-            group
-            for pictures in groups.values()
-            if (group := _group(pictures, stored, device)) is not None
-        ]
+        self.groups = _groups(groups.values(), stored, device, held_out=False)
+        self.held_out = (
+            [] if stored is None else _groups(groups.values(), stored, device, held_out=True)
+        )
         self.generator = torch.Generator(device=device).manual_seed(plan.seed)
         n_labels = len(read_manifest(shards)["labels"])
         self.student = Student(SHAPES[plan.shape]).to(device, memory_format=torch.channels_last)
-        self.heads = _Heads(self.student.shape.n_features, n_labels).to(device)
+        n_axes = [one.n_axes for one in TEACHERS]
+        if stored is not None:
+            n_axes = [one.shape[1] for one in stored.projected]
+        self.heads = _Heads(self.student.shape.n_features, n_axes, n_labels).to(device)
         self.teachers: list[OnnxNetwork] = []
         self.projections: list[tuple[torch.Tensor, torch.Tensor]] = []
         if stored is None:
@@ -227,13 +154,18 @@ class Trainer:
         checkpoint = run / "checkpoint.pt"
         if checkpoint.exists():
             self.average = copy.deepcopy(self.student)
+            self.average_heads = copy.deepcopy(self.heads)
             self._restore(checkpoint)
         else:
             if plan.start:
                 load_folded(self.student, Path(plan.start))
                 measure_norms(self.student, self._plain_batches(8))
+                if stored is not None:
+                    self._fit_heads()
             self.average = copy.deepcopy(self.student)
+            self.average_heads = copy.deepcopy(self.heads)
         self.average.eval().requires_grad_(False)
+        self.average_heads.eval().requires_grad_(False)
         self._compute = (
             torch.compile(self.student, dynamic=False) if plan.compiled else self.student
         )
@@ -287,21 +219,48 @@ class Trainer:
         for _ in range(count):
             group, chosen = self._draw(self.plan.batch, self.generator)
             views = centre_view(len(chosen), self.device)
-            images = normalise(render(group.pixels[chosen], views, self.plan.sides[-1]))
-            yield images.contiguous(memory_format=torch.channels_last)
+            yield group.render(chosen, views, self.plan.sides[-1])
+
+    @torch.no_grad()
+    def _fit_heads(self) -> None:
+        """Begin with the regressions that suit the student, lest bad ones spoil it at first."""
+        rows: list[torch.Tensor] = []
+        wanted: list[list[torch.Tensor]] = [[] for _ in self.heads.embeddings]
+        self.student.eval()
+        for _ in range(-(-_FIRST_FIT // self.plan.batch)):
+            group, chosen = self._draw(self.plan.batch, self.generator)
+            views = centre_view(len(chosen), self.device)
+            with self._autocast():
+                embedding = self.student(group.render(chosen, views, self.plan.sides[0]))
+            rows.append(embedding.float())
+            for targets, one in zip(wanted, group.targets, strict=False):
+                targets.append(one[chosen].float())
+        x = torch.cat(rows)
+        norm = self.heads.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.copy_(x.mean(dim=0))
+        norm.running_var.copy_(x.var(dim=0))
+        x = (x - norm.running_mean) / torch.sqrt(norm.running_var + norm.eps)
+        ridge = 0.01 * len(x) * torch.eye(x.shape[1], device=self.device)
+        for head, targets in zip(self.heads.embeddings, wanted, strict=True):
+            assert isinstance(head, nn.Linear)
+            y = torch.cat(targets)
+            head.bias.copy_(y.mean(dim=0))
+            head.weight.copy_(torch.linalg.solve(x.T @ x + ridge, x.T @ (y - head.bias)).T)
 
     def _draw(self, n: int, generator: torch.Generator) -> tuple[_Group, torch.Tensor]:
-        """Draw a group, by its share of the pictures, and pictures of it."""
+        """Draw a group, by its share of the views, and views of it."""
         shares = torch.tensor(
             [
-                len(group.pixels) * (self.plan.small_share if group.pixels.shape[2] < 128 else 1)
+                len(group) * (self.plan.small_share if group.pixels.shape[2] < 128 else 1)
                 for group in self.groups
             ]
         )
         place = torch.rand((), generator=generator, device=self.device).cpu() * shares.sum()
         index = int((shares.cumsum(0) <= place).sum().clamp(max=len(shares) - 1))
         group = self.groups[index]
-        chosen = torch.randint(len(group.pixels), (n,), generator=generator, device=self.device)
+        chosen = torch.randint(len(group), (n,), generator=generator, device=self.device)
         return group, chosen
 
     @torch.no_grad()
@@ -311,9 +270,8 @@ class Trainer:
         """Return the teachers' outputs for the same views, colours and all, at their own size."""
         found = []
         for teacher, network in zip(TEACHERS, self.teachers, strict=True):
-            images = normalise(render(group.pixels[chosen], views, teacher.side))
             with self._autocast():
-                found.append(network(images.contiguous(memory_format=torch.channels_last)))
+                found.append(network(group.render(chosen, views, teacher.side)))
         return found
 
     def _autocast(self) -> torch.autocast:
@@ -342,17 +300,17 @@ class Trainer:
             len(chosen), least_area=plan.least_area, jitter=plan.jitter, generator=self.generator
         )
         projected, scores = self._targets(group, chosen, views)
-        images = normalise(render(group.pixels[chosen], views, side))
+        images = group.render(chosen, views, side)
         with self._autocast():
-            embedding = self._compute(images.contiguous(memory_format=torch.channels_last))
+            embedding = self._compute(images)
         embedding = self.heads.norm(embedding.float())
-        error = torch.zeros((), device=self.device)
-        for head, target in zip(self.heads.embeddings, projected, strict=True):
-            error = error + functional.smooth_l1_loss(head(embedding), target) / len(projected)
-        soft = functional.log_softmax(self.heads.logits(embedding) / plan.temperature, dim=1)
-        wanted = functional.log_softmax(scores / plan.temperature, dim=1)
-        divergence = functional.kl_div(soft, wanted, reduction="batchmean", log_target=True)
-        labels = group.labels[chosen]
+        error = _regression_error(self.heads, embedding, projected)
+        divergence = torch.zeros((), device=self.device)
+        if scores.shape[1]:
+            soft = functional.log_softmax(self.heads.logits(embedding) / plan.temperature, dim=1)
+            wanted = functional.log_softmax(scores / plan.temperature, dim=1)
+            divergence = functional.kl_div(soft, wanted, reduction="batchmean", log_target=True)
+        labels = group.labels[group.pictures[chosen]]
         entropy = functional.cross_entropy(
             self.heads.labels(embedding),
             labels,
@@ -382,8 +340,26 @@ class Trainer:
         progress.images += plan.batch
         # Early on the average reaches no further back than a tenth of what was seen.
         reach = min(plan.average_images, 1 + progress.images / 10)
-        _move(self.average, self.student, min(1.0, plan.batch / reach))
+        for mean, now in ((self.average, self.student), (self.average_heads, self.heads)):
+            _move(mean, now, min(1.0, plan.batch / reach))
         return parts | {"rate": torch.tensor(rate), "side": torch.tensor(float(side))}
+
+    @torch.no_grad()
+    def judge(self) -> dict[str, float]:
+        """Return the averaged student's error of the embeddings on the pictures held out."""
+        errors = {}
+        for group in self.held_out:
+            total = 0.0
+            for chosen in torch.arange(len(group), device=self.device).split(self.plan.batch):
+                views = centre_view(len(chosen), self.device)
+                with self._autocast():
+                    embedding = self.average(group.render(chosen, views, self.plan.sides[-1]))
+                embedding = self.average_heads.norm(embedding.float())
+                wanted = [one[chosen].float() for one in group.targets[:-1]]
+                error = _regression_error(self.average_heads, embedding, wanted)
+                total += float(error) * len(chosen)
+            errors[f"held_out_{group.pixels.shape[2]}px"] = total / len(group)
+        return errors
 
     def save(self) -> None:
         """Write the checkpoint, aside first."""
@@ -392,6 +368,7 @@ class Trainer:
             {
                 "student": self.student.state_dict(),
                 "average": self.average.state_dict(),
+                "average_heads": self.average_heads.state_dict(),
                 "heads": self.heads.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "generator": self.generator.get_state(),
@@ -403,7 +380,7 @@ class Trainer:
 
     def _restore(self, path: Path) -> None:
         state = torch.load(path, map_location=self.device, weights_only=True)
-        for name in ("student", "average", "heads", "optimiser"):
+        for name in ("student", "average", "average_heads", "heads", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"].cpu())
         self.progress = _Progress(**state["progress"])
@@ -418,6 +395,8 @@ class Trainer:
         }
         facts = {"shape": self.plan.shape, "state": state, **dataclasses.asdict(self.progress)}
         torch.save(facts, folder / f"{self.progress.images:010}.pt")
+        if self.held_out:
+            self._write("held_out.csv", self.judge())
 
     def train(self, *, stop_after_s: float, checkpoint_s: float) -> bool:
         """Train until the schedule ends, or the time is up; tell whether it ended."""
@@ -432,7 +411,7 @@ class Trainer:
             self.progress.seconds = before + now - began
             if self.progress.images >= self.progress.next_snapshot:
                 self.snapshot()
-                grown = int(self.progress.next_snapshot * _SNAPSHOT_GROWTH)
+                grown = int(max(10_000, self.progress.next_snapshot) * _SNAPSHOT_GROWTH)
                 self.progress.next_snapshot = max(grown, self.progress.images)
             if now - logged >= _LOG_S:
                 self._log(sums)
@@ -449,19 +428,36 @@ class Trainer:
         return self.progress.images >= self.plan.images
 
     def _log(self, sums: dict[str, list[torch.Tensor]]) -> None:
+        self._write(
+            "log.csv", {name: float(torch.stack(values).mean()) for name, values in sums.items()}
+        )
+
+    def _write(self, name: str, values: dict[str, float]) -> None:
+        """Append what was found at this place of the run to one of its tables."""
         row: dict[str, Any] = {
             "images": self.progress.images,
             "seconds": round(self.progress.seconds, 1),
         }
-        row |= {name: f"{float(torch.stack(values).mean()):.5g}" for name, values in sums.items()}
-        path = self.run / "log.csv"
+        row |= {key: f"{value:.5g}" for key, value in values.items()}
+        path = self.run / name
         fresh = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-        print(" ".join(f"{name}={value}" for name, value in row.items()), flush=True)
+        print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+
+
+def _regression_error(
+    heads: _Heads, embedding: torch.Tensor, wanted: list[torch.Tensor]
+) -> torch.Tensor:
+    """Return the error of the teachers' embeddings, predicted from the normed one."""
+    errors = [
+        functional.smooth_l1_loss(head(embedding), target)
+        for head, target in zip(heads.embeddings, wanted, strict=True)
+    ]
+    return torch.stack(errors).mean()
 
 
 def _precision(device: torch.device) -> torch.dtype:
@@ -471,23 +467,41 @@ def _precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
-def _group(pictures: Pictures, stored: StoredTargets | None, device: torch.device) -> _Group | None:
+def _groups(
+    stored_pictures: Iterable[Pictures],
+    stored: StoredTargets | None,
+    device: torch.device,
+    *,
+    held_out: bool,
+) -> list[_Group]:
     """Put pictures on the device; with stored targets only those that have some."""
-    numbers, keep = pictures.numbers, np.arange(len(pictures.numbers))
-    targets: tuple[torch.Tensor, ...] = ()
-    if stored is not None:
-        keep = np.flatnonzero(np.isin(numbers, stored.numbers))
+    made = []
+    for pictures in stored_pictures:
+        numbers, keep = pictures.numbers, np.arange(len(pictures.numbers))
+        rows = keep
+        boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (len(keep), 1))
+        targets: tuple[torch.Tensor, ...] = ()
+        if stored is not None:
+            wanted = (numbers % _HELD_OUT == 0) == held_out
+            keep = np.flatnonzero(wanted & np.isin(numbers, stored.numbers))
+            views = np.flatnonzero(np.isin(stored.numbers, numbers[keep]))
+            rows = np.searchsorted(numbers[keep], stored.numbers[views])
+            boxes = stored.boxes[views]
+            arrays = (*stored.projected, stored.logits)
+            targets = tuple(torch.from_numpy(one[views]).to(device) for one in arrays)
         if len(keep) == 0:
-            return None
-        rows = np.searchsorted(stored.numbers, numbers[keep])
-        arrays = (*stored.projected, stored.logits)
-        targets = tuple(torch.from_numpy(one[rows]).to(device) for one in arrays)
-    pixels = pictures.pixels if len(keep) == len(numbers) else pictures.pixels[keep]
-    return _Group(
-        torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2),
-        torch.from_numpy(pictures.labels[keep]).to(device),
-        targets,
-    )
+            continue
+        pixels = pictures.pixels if len(keep) == len(numbers) else pictures.pixels[keep]
+        made.append(
+            _Group(
+                pixels=torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2),
+                labels=torch.from_numpy(pictures.labels[keep]).to(device),
+                pictures=torch.from_numpy(rows).to(device),
+                boxes=torch.from_numpy(boxes).to(device),
+                targets=targets,
+            )
+        )
+    return made
 
 
 def _optimiser(modules: list[nn.Module], plan: Plan) -> torch.optim.Optimizer:
@@ -501,6 +515,7 @@ def _optimiser(modules: list[nn.Module], plan: Plan) -> torch.optim.Optimizer:
             {"params": free, "weight_decay": 0.0},
         ],
         lr=plan.peak_rate,
+        fused=True,
     )
 
 
@@ -520,24 +535,6 @@ def _move(average: nn.Module, student: nn.Module, share: float) -> None:
             mean.lerp_(now.to(mean.dtype), share)
         else:
             mean.copy_(now)
-
-
-def _changed(plan: Plan, settings: list[str]) -> Plan:
-    """Return the plan with the settings of the command line."""
-    kinds = {one.name: one.type for one in dataclasses.fields(Plan)}
-    values: dict[str, Any] = {}
-    for text in settings:
-        name, _, value = text.partition("=")
-        if name not in kinds:
-            message = f"the plan has no {name!r}; it has {', '.join(kinds)}"
-            raise ValueError(message)
-        if name == "sides":
-            values[name] = tuple(int(one) for one in value.split(","))
-        elif kinds[name] == "bool":
-            values[name] = value.lower() in {"1", "true", "yes"}
-        else:
-            values[name] = {"int": int, "float": float, "str": str}[str(kinds[name])](value)
-    return dataclasses.replace(plan, **values)
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -569,7 +566,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         trainer = Trainer(
             chosen.run,
-            _changed(PRESETS[chosen.preset], chosen.set),
+            changed(PRESETS[chosen.preset], chosen.set),
             shards=chosen.shards,
             teachers=chosen.teachers,
             targets=chosen.targets,
@@ -581,7 +578,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    sizes = ", ".join(f"{len(one.pixels)} of {one.pixels.shape[2]} px" for one in trainer.groups)
+    sizes = ", ".join(f"{len(one)} of {one.pixels.shape[2]} px" for one in trainer.groups)
     print(f"{sizes}; {trainer.precision}; {trainer.progress.images} images seen", flush=True)
     ended = trainer.train(stop_after_s=chosen.stop_after_s, checkpoint_s=chosen.checkpoint_s)
     print("the schedule has ended" if ended else "stopped, to be continued", flush=True)

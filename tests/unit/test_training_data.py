@@ -18,7 +18,7 @@ from training.curve import draw
 from training.picture_hash import near_any, picture_hash
 from training.probe import Rows, judge, resplit
 from training.shards import ShardWriter, load_pictures, read_manifest
-from training.targets import StoredTargets, whitening
+from training.targets import LEAST_AREA, StoredTargets, view_box, whitening
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
@@ -157,6 +157,21 @@ def test_judged_pictures_are_kept_out_by_their_bytes_and_by_their_looks(reposito
     assert entry["n_pictures"] == 8
 
 
+def test_a_jpeg_that_was_decoded_small_is_stored_small(tmp_path):
+    """One of four times the side decodes to the very side, but its bytes are not that picture."""
+    root = tmp_path / "repository"
+    (root / "cat").mkdir(parents=True)
+    for side in (96, 384):
+        (root / "cat" / f"{side}.jpg").write_bytes(encoded(photo(side, side)))
+    git(tmp_path, "init", "-q", str(root))
+    git(root, "add", ".")
+    git(root, "commit", "-q", "-m", "pictures")
+    out = tmp_path / "out"
+    entry = pack_all(root, out)
+    (out / "manifest.json").write_text(json.dumps({"labels": [], "sources": [entry]}))
+    assert load_pictures(out, n_threads=1)[96].pixels.shape == (2, 96, 96, 3)
+
+
 def test_a_picture_taken_from_one_source_is_not_taken_again(repository, tmp_path):
     taken = set()
     pack_all(repository, tmp_path / "out", taken=taken)
@@ -225,13 +240,28 @@ def test_an_axis_without_variance_is_not_blown_up():
 def test_stored_targets_come_back(tmp_path):
     rows = np.arange(12, dtype=np.float16).reshape(4, 3)
     stored = StoredTargets(
-        numbers=np.array([1, 5, 6, 9]), projected=(rows, rows + 1), logits=rows[:, :2]
+        numbers=np.array([1, 5, 6, 9]),
+        boxes=np.array([view_box(one, 1) for one in (1, 5, 6, 9)], np.float32),
+        projected=(rows, rows + 1),
+        logits=rows[:, :2],
     )
     stored.save(tmp_path / "targets.npz")
     again = StoredTargets.load(tmp_path / "targets.npz")
     assert again.numbers.tolist() == [1, 5, 6, 9]
+    assert np.array_equal(again.boxes, stored.boxes)
     assert np.array_equal(again.projected[1], rows + 1)
     assert np.array_equal(again.logits, rows[:, :2])
+
+
+def test_views_lie_inside_the_picture_and_only_their_numbers_decide_them():
+    assert view_box(3, 0) == (0, 0, 1, 1)
+    boxes = np.array([view_box(number, view) for number in range(200) for view in (1, 2)])
+    assert len(np.unique(boxes, axis=0)) == len(boxes)
+    assert boxes.min() >= 0
+    assert (boxes[:, :2] + boxes[:, 2:]).max() <= 1 + 1e-9
+    areas = boxes[:, 2] * boxes[:, 3]
+    assert LEAST_AREA * 0.9 < areas.min() < 0.4 < 0.8 < areas.max()
+    assert view_box(7, 2) == view_box(7, 2)
 
 
 def test_the_curve_is_a_well_formed_picture_with_a_point_for_each_row():

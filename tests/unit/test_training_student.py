@@ -17,10 +17,11 @@ torch = pytest.importorskip("torch", reason="needs PyTorch, as the recipe's trai
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
 from training import train as recipe  # noqa: E402
-from training.augment import centre_view, draw_views, normalise, render  # noqa: E402
+from training.augment import centre_view, draw_views, normalise, render, within  # noqa: E402
 from training.export import half_weights, to_onnx  # noqa: E402
 from training.graph import OnnxNetwork  # noqa: E402
-from training.shards import ShardWriter  # noqa: E402
+from training.plan import PRESETS, changed  # noqa: E402
+from training.shards import ShardWriter, load_pictures  # noqa: E402
 from training.student import (  # noqa: E402
     SHAPES,
     Student,
@@ -29,7 +30,7 @@ from training.student import (  # noqa: E402
     measure_norms,
     read_snapshot,
 )
-from training.targets import Teacher  # noqa: E402
+from training.targets import Projection, StoredTargets, Teacher  # noqa: E402
 
 TINY = SHAPES["tiny"]
 
@@ -172,6 +173,16 @@ def test_the_centre_view_changes_nothing_and_views_stay_inside():
     assert abs(float(normalise(torch.full((1, 3, 2, 2), 0.45)).mean())) < 0.3
 
 
+def test_a_view_of_a_box_is_that_part_of_the_picture():
+    pictures = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
+    boxes = torch.tensor([[0.5, 0.0, 0.5, 0.5], [0.0, 0.25, 1.0, 0.5]])
+    views = within(centre_view(2, pictures.device), boxes)
+    seen = render(pictures, views, 10)
+    assert torch.allclose(seen[0], pictures[0, :, :10, 10:].float() / 255, atol=1e-4)
+    half = render(pictures[1:, :, 5:15], centre_view(1, pictures.device), 10)
+    assert torch.allclose(seen[1:], half, atol=1e-4)
+
+
 def jpeg(number, side):
     """Return a smooth random picture as a file."""
     small = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
@@ -233,7 +244,7 @@ def test_training_brings_the_loss_down(bench, tmp_path):
     assert bench
     trainer = recipe.Trainer(
         tmp_path / "run",
-        recipe._changed(recipe.PRESETS["tiny"], ["images=1000", "peak_rate=6e-3"]),
+        changed(PRESETS["tiny"], ["images=1000", "peak_rate=6e-3"]),
         shards=tmp_path / "shards",
         teachers=tmp_path / "teachers",
         targets=None,
@@ -246,19 +257,83 @@ def test_training_brings_the_loss_down(bench, tmp_path):
     assert np.mean(losses[-10:]) < 0.9 * np.mean(losses[:10])
 
 
-def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
+def teach_pictures(bench, out, monkeypatch, *more):
     from training import teach
 
-    out = tmp_path / "targets.npz"
-    words = ["teach", *bench[:4], "--out", str(out), "--sources", "large"]
-    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr("sys.argv", ["teach", *bench[:4], "--out", str(out), *more])
     assert teach.main() == 0
-    before = out.stat().st_mtime_ns
-    assert teach.main() == 0  # the parts are there; only the join is done again
-    assert out.stat().st_mtime_ns >= before
+    return StoredTargets.load(out)
+
+
+def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
+    out = tmp_path / "targets.npz"
+    stored = teach_pictures(bench, out, monkeypatch, "--sources", "large")
+    assert stored.numbers.tolist() == list(range(20, 40))
+    # The first run's parts are taken as they are; those of the other source come to them.
+    for part in out.with_suffix(".parts").glob("*.npz"):
+        part.touch()
+        before = part.stat().st_mtime_ns
+    stored = teach_pictures(bench, out, monkeypatch, "--small-views", "3")
+    assert part.stat().st_mtime_ns == before
+    assert stored.numbers.tolist() == sorted([*range(40)] * 3)
+    monkeypatch.setattr(recipe, "_HELD_OUT", 10)
     state = run(tmp_path / "run", [*bench, "--set", "images=32"], "--targets", str(out))
     assert state["progress"]["images"] == 32
     assert not (tmp_path / "run" / "projections.npz").exists()
+    held = (tmp_path / "run" / "held_out.csv").read_text().splitlines()
+    assert held[0] == "images,seconds,held_out_24px,held_out_40px"
+    assert all(float(one) > 0 for one in held[-1].split(",")[2:])
+
+
+def test_a_stored_view_is_what_the_teacher_saw(bench, tmp_path, monkeypatch):
+    """A teacher whose answer is the mean colour must agree with what the student is shown."""
+    weights = [numpy_helper.from_array(np.eye(3, dtype=np.float32)[:, :, None, None], "w")]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["a"]),
+            helper.make_node("ReduceMean", ["a"], ["embedding"], axes=[2, 3], keepdims=0),
+        ],
+        "mean",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 48, 48])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "teachers" / "mean.onnx")
+    team = (Teacher(file="mean.onnx", side=48, n_axes=3, has_logits=False),)
+    monkeypatch.setattr("training.teach.TEACHERS", team)
+    monkeypatch.setattr("training.teach.whitening", lambda _rows, n: identity(n))
+    stored = teach_pictures(bench, tmp_path / "targets.npz", monkeypatch, "--small-views", "4")
+    assert stored.logits.shape == (len(stored.numbers), 0)
+    groups = recipe._groups(
+        load_pictures(tmp_path / "shards", n_threads=1).values(),
+        stored,
+        torch.device("cpu"),
+        held_out=False,
+    )
+    assert sum(map(len, groups)) == 4 * 39  # the picture 0 is held out
+    for group in groups:
+        chosen = torch.arange(len(group))
+        seen = group.render(chosen, centre_view(len(chosen), chosen.device), 48).mean(dim=(2, 3))
+        assert torch.allclose(seen, group.targets[0].float(), atol=0.05)
+
+
+def identity(n):
+    return Projection(mean=np.zeros(n, np.float32), axes=np.eye(n, dtype=np.float32))
+
+
+def test_a_continued_student_begins_with_regressions_that_suit_it(bench, tmp_path, monkeypatch):
+    out = tmp_path / "targets.npz"
+    teach_pictures(bench, out, monkeypatch)
+    start = tmp_path / "start.onnx"
+    onnx.save(half_weights(to_onnx(trained_looking(), name="s", revision=0)), start)
+    words = [*bench, "--targets", str(out), "--set", "images=16"]
+    errors = {}
+    for name, more in (("scratch", []), ("continued", ["--set", f"start={start}"])):
+        run(tmp_path / name, [*words, *more])
+        first = (tmp_path / name / "held_out.csv").read_text().splitlines()[1]
+        errors[name] = float(first.split(",")[-1])
+    assert errors["continued"] < errors["scratch"]
 
 
 def test_a_run_of_another_plan_is_refused(bench, tmp_path, capsys):
@@ -267,12 +342,12 @@ def test_a_run_of_another_plan_is_refused(bench, tmp_path, capsys):
     assert recipe.main(words) == 2
     assert "another plan" in capsys.readouterr().err
     with pytest.raises(ValueError, match="no 'size'; it has shape, start"):
-        recipe._changed(recipe.PRESETS["tiny"], ["size=3"])
+        changed(PRESETS["tiny"], ["size=3"])
 
 
 def test_settings_take_their_field_s_kind():
-    plan = recipe._changed(
-        recipe.PRESETS["gpu"],
+    plan = changed(
+        PRESETS["gpu"],
         ["sides=64,96", "peak_rate=1e-2", "compiled=false", "images=10", "start=x.onnx"],
     )
     assert (plan.sides, plan.peak_rate, plan.compiled) == ((64, 96), 0.01, False)
