@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from training.student import Student
 
-__all__ = ["half_weights", "main", "quantise", "to_onnx"]
+__all__ = ["half_weights", "main", "quantise", "share_weights", "to_onnx"]
 
 OPSET: Final = 17
 CALIBRATION: Final = 200  # photos
@@ -143,6 +143,32 @@ def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def share_weights(model: onnx.ModelProto, other: Path) -> onnx.ModelProto:
+    """Return a copy whose weights lie in another file beside it, where that has the same bytes.
+
+    It is for two readings of the same convolutions: the second file then weighs some kilobytes.
+
+    Raises
+    ------
+    ValueError
+        If the other file does not hold a weight; the message names it.
+    """
+    data = other.read_bytes()
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for one in made.graph.initializer:
+        offset = data.find(one.raw_data)
+        if offset < 0:
+            message = f"{other} does not hold the weights {one.name}"
+            raise ValueError(message)
+        place = {"location": other.name, "offset": offset, "length": len(one.raw_data)}
+        one.ClearField("raw_data")
+        one.data_location = TensorProto.EXTERNAL
+        for key, value in place.items():
+            one.external_data.add(key=key, value=str(value))
+    return made
+
+
 def quantise(source: Path, out: Path, inputs: Iterator[NDArray[np.float32]]) -> None:
     """Write the int8 form of an exported network.
 
@@ -204,6 +230,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", default="student")
     parser.add_argument("--revision", type=int, default=0)
     parser.add_argument("--side", type=int, default=0, help="pixels of the input")
+    parser.add_argument(
+        "--weights-of", type=Path, metavar="FILE", help="leave the float16 weights in that file"
+    )
     parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photos, for int8")
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -215,7 +244,10 @@ def main(arguments: list[str] | None = None) -> int:
     model = to_onnx(student, name=chosen.name, revision=chosen.revision, side=chosen.side)
     path = chosen.out / f"{chosen.name}.onnx"
     onnx.save(model, path)
-    onnx.save(half_weights(model), chosen.out / f"{chosen.name}-f16.onnx")
+    halved = half_weights(model)
+    if chosen.weights_of:
+        halved = share_weights(halved, chosen.weights_of)
+    (chosen.out / f"{chosen.name}-f16.onnx").write_bytes(halved.SerializeToString())
     if chosen.calibrate:
         side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         quantise(path, chosen.out / f"{chosen.name}-int8.onnx", _photos(chosen.calibrate, side))

@@ -15,9 +15,10 @@ import dataclasses
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -78,6 +79,17 @@ class _Group:
         return normalise(seen).contiguous(memory_format=torch.channels_last)
 
 
+class _Batch(NamedTuple):
+    """Some views of one group, and what is seen of each."""
+
+    group: _Group
+    chosen: torch.Tensor
+    views: Views
+
+
+_Gradients = tuple["torch.Tensor | None", ...]
+
+
 @dataclass(slots=True)
 class _Progress:
     """How far a run is."""
@@ -106,7 +118,9 @@ class Trainer:
     limit : int
         At most so many pictures of each source.
     n_threads : int
-        Threads that decode the shards.
+        Threads that decode the shards, and on a processor that compute a share of each batch each.
+        They do not wait for each other inside a share: convolutions split over threads do, busily,
+        and on a machine that has other work spend most of their time so.
 
     Raises
     ------
@@ -128,6 +142,10 @@ class Trainer:
         n_threads: int = 2,
     ) -> None:
         self.run, self.plan, self.device = run, plan, device
+        self.n_threads = n_threads if device.type == "cpu" and not plan.compiled else 1
+        self._pool = None
+        if self.n_threads > 1:
+            self._pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
         run.mkdir(parents=True, exist_ok=True)
         self._check_plan()
         torch.manual_seed(plan.seed)
@@ -149,6 +167,7 @@ class Trainer:
         self.projections: list[tuple[torch.Tensor, torch.Tensor]] = []
         if stored is None:
             self._open_teachers(teachers)
+        self.parameters = [*self.student.parameters(), *self.heads.parameters()]
         self.optimiser = _optimiser([self.student, self.heads], plan)
         self.progress = _Progress()
         checkpoint = run / "checkpoint.pt"
@@ -292,13 +311,16 @@ class Trainer:
         ]
         return projected, next(one[1].float() for one in outputs if len(one) > 1)
 
-    def loss(self, side: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Draw a batch; return its loss and the parts of it."""
-        plan = self.plan
-        group, chosen = self._draw(plan.batch, self.generator)
+    def _draw_batch(self, n: int) -> _Batch:
+        group, chosen = self._draw(n, self.generator)
         views = draw_views(
-            len(chosen), least_area=plan.least_area, jitter=plan.jitter, generator=self.generator
+            n, least_area=self.plan.least_area, jitter=self.plan.jitter, generator=self.generator
         )
+        return _Batch(group, chosen, views)
+
+    def loss(self, batch: _Batch, side: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the loss of a batch and the parts of it."""
+        plan, (group, chosen, views) = self.plan, batch
         projected, scores = self._targets(group, chosen, views)
         images = group.render(chosen, views, side)
         with self._autocast():
@@ -322,6 +344,11 @@ class Trainer:
         parts = {"embedding": error, "logits": divergence, "labels": entropy}
         return total, {name: part.detach() for name, part in parts.items()}
 
+    def _gradients(self, batch: _Batch, side: int) -> tuple[_Gradients, dict[str, torch.Tensor]]:
+        total, parts = self.loss(batch, side)
+        found = torch.autograd.grad(total, self.parameters, allow_unused=True)
+        return found, parts
+
     def step(self) -> dict[str, torch.Tensor]:
         """Take one step; return the parts of the loss."""
         plan, progress = self.plan, self.progress
@@ -332,9 +359,17 @@ class Trainer:
         side = plan.sides[min(int(done * len(plan.sides)), len(plan.sides) - 1)]
         self.student.train()
         self.heads.train()
-        total, parts = self.loss(side)
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        sizes = [len(one) for one in torch.arange(plan.batch).chunk(self.n_threads)]
+        batches = [self._draw_batch(n) for n in sizes]
+        compute = map if self._pool is None else self._pool.map
+        results = list(compute(self._gradients, batches, [side] * len(batches)))
+        for i, parameter in enumerate(self.parameters):
+            shares = [
+                found[i] * (n / plan.batch)
+                for n, (found, _) in zip(sizes, results, strict=True)
+                if found[i] is not None
+            ]
+            parameter.grad = torch.stack(shares).sum(dim=0) if shares else None
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
         self.optimiser.step()
         progress.images += plan.batch
@@ -342,7 +377,9 @@ class Trainer:
         reach = min(plan.average_images, 1 + progress.images / 10)
         for mean, now in ((self.average, self.student), (self.average_heads, self.heads)):
             _move(mean, now, min(1.0, plan.batch / reach))
-        return parts | {"rate": torch.tensor(rate), "side": torch.tensor(float(side))}
+        names = ("embedding", "logits", "labels")
+        means = {name: torch.stack([parts[name] for _, parts in results]).mean() for name in names}
+        return means | {"rate": torch.tensor(rate), "side": torch.tensor(float(side))}
 
     @torch.no_grad()
     def judge(self) -> dict[str, float]:

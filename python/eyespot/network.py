@@ -79,7 +79,7 @@ _ELEMENTWISE: Final = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFile:
-    """An ONNX file as read: the model, and the SHA-256 of its bytes and external data."""
+    """An ONNX file as read: the model, and its SHA-256, as if it held its external data itself."""
 
     path: Path
     model: onnx.ModelProto
@@ -130,7 +130,6 @@ def read_network(path: Path) -> NetworkFile:
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise ModelError(message, source=str(path), code="io") from error
-    digest = hashlib.sha256(data)
     try:
         model = onnx.load_model_from_string(data)
         if not model.graph.node and not model.graph.output:
@@ -139,10 +138,11 @@ def read_network(path: Path) -> NetworkFile:
     except (DecodeError, ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
         message = f"{path}: not a usable ONNX model: {error}"
         raise ModelError(message, source=str(path), code="corrupt_model") from error
-    if len(data) < model.ByteSize():  # the weights lie in files of their own
+    if len(data) < model.ByteSize():  # weights lie in files of their own; known as if they did not
         for tensor in model.graph.initializer:
-            digest.update(tensor.raw_data)
-    return NetworkFile(path=path, model=model, sha256=digest.hexdigest())
+            tensor.ClearField("data_location")
+        data = model.SerializeToString(deterministic=True)
+    return NetworkFile(path=path, model=model, sha256=hashlib.sha256(data).hexdigest())
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:

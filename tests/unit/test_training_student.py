@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 
@@ -12,13 +13,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from eyespot import backbones
+from eyespot.network import read_network
 
 torch = pytest.importorskip("torch", reason="needs PyTorch, as the recipe's training step does")
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
 from training import train as recipe  # noqa: E402
 from training.augment import centre_view, draw_views, normalise, render, within  # noqa: E402
-from training.export import half_weights, to_onnx  # noqa: E402
+from training.export import half_weights, share_weights, to_onnx  # noqa: E402
 from training.graph import OnnxNetwork  # noqa: E402
 from training.plan import PRESETS, changed  # noqa: E402
 from training.shards import ShardWriter, load_pictures  # noqa: E402
@@ -92,6 +94,22 @@ def test_a_shipped_network_can_be_continued():
     student.train()
     # With the statistics of its inputs, training mode computes about what evaluation does.
     assert np.corrcoef(student(images).numpy().ravel(), wanted.ravel())[0, 1] > 0.99
+
+
+def test_a_second_reading_takes_its_weights_from_the_first_one_s_file(tmp_path):
+    student, images = trained_looking(), torch.rand(2, 3, 32, 32)
+    whole = half_weights(to_onnx(student, name="b", revision=1))
+    onnx.save(half_weights(to_onnx(student, name="a", revision=0)), tmp_path / "a.onnx")
+    path = tmp_path / "b.onnx"
+    path.write_bytes(share_weights(whole, tmp_path / "a.onnx").SerializeToString())
+    assert path.stat().st_size < 0.6 * whole.ByteSize()
+    session = onnxruntime.InferenceSession(path)
+    (found,) = session.run(None, {"input": images.numpy()})
+    assert np.array_equal(found, outputs(whole, images)[0])
+    assert read_network(path).sha256 == hashlib.sha256(whole.SerializeToString()).hexdigest()
+    other = half_weights(to_onnx(Student(TINY).eval(), name="c", revision=2))
+    with pytest.raises(ValueError, match="does not hold the weights stem.weight"):
+        share_weights(other, tmp_path / "a.onnx")
 
 
 def test_weights_of_another_shape_are_refused():
@@ -240,7 +258,8 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(bench, tmp_path):
     assert student(torch.rand(1, 3, 32, 32)).shape == (1, TINY.n_features)
 
 
-def test_training_brings_the_loss_down(bench, tmp_path):
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_training_brings_the_loss_down(bench, tmp_path, n_threads):
     assert bench
     trainer = recipe.Trainer(
         tmp_path / "run",
@@ -249,6 +268,7 @@ def test_training_brings_the_loss_down(bench, tmp_path):
         teachers=tmp_path / "teachers",
         targets=None,
         device=torch.device("cpu"),
+        n_threads=n_threads,
     )
     losses = []
     for _ in range(60):
