@@ -12,6 +12,8 @@ __all__ = ["MEAN", "STD", "Views", "centre_view", "draw_views", "normalise", "re
 
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
+DISTURBED: Final = 0.25  # of the views, by each of blur and noise
+BLUR_REACH: Final = 4  # pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +26,39 @@ class Views:
         From the corners of the view to those of the picture, both -1 to 1.
     gain, contrast, saturation : float tensor of shape (n, 1, 1, 1)
         Factors of the colours; 1 changes nothing.
+    blur, noise : float tensor of shape (n,)
+        Standard deviations: of a blur in pixels of the view, and of the noise of each pixel and
+        channel, of which the full range is 1. Only the student's view has them.
+    seed : int
+        Which noise.
     """
 
     theta: torch.Tensor
     gain: torch.Tensor
     contrast: torch.Tensor
     saturation: torch.Tensor
+    blur: torch.Tensor
+    noise: torch.Tensor
+    seed: int = 0
+
+    def clear(self) -> Views:
+        """Return the same views without blur and noise."""
+        return replace(self, blur=torch.zeros_like(self.blur), noise=torch.zeros_like(self.noise))
 
 
-def draw_views(n: int, *, least_area: float, jitter: float, generator: torch.Generator) -> Views:
-    """Draw random crops of at least `least_area` of the square, mirrored or not, and colours."""
+def draw_views(
+    n: int,
+    *,
+    least_area: float,
+    jitter: float,
+    generator: torch.Generator,
+    blur: float = 0,
+    noise: float = 0,
+) -> Views:
+    """Draw random crops of at least `least_area` of the square, mirrored or not, and colours.
+
+    One view of four is blurred, by up to `blur` pixels, and one of four has up to `noise`.
+    """
     device = generator.device
 
     def uniform(low: float, high: float) -> torch.Tensor:
@@ -50,14 +75,31 @@ def draw_views(n: int, *, least_area: float, jitter: float, generator: torch.Gen
     theta[:, 0, 0], theta[:, 0, 2] = width * sign, left
     theta[:, 1, 1], theta[:, 1, 2] = height, top
     factors = [uniform(1 - jitter, 1 + jitter).view(n, 1, 1, 1) for _ in range(3)]
-    return Views(theta=theta, gain=factors[0], contrast=factors[1], saturation=factors[2])
+    zero = torch.zeros(n, device=device)
+    amounts = [zero, zero]
+    seed = 0
+    if blur or noise:
+        amounts = [
+            torch.where(uniform(0, 1) < DISTURBED, uniform(0, most), zero) for most in (blur, noise)
+        ]
+        seed = int(torch.randint(2**62, (), generator=generator, device=device))
+    return Views(
+        theta=theta,
+        gain=factors[0],
+        contrast=factors[1],
+        saturation=factors[2],
+        blur=amounts[0],
+        noise=amounts[1],
+        seed=seed,
+    )
 
 
 def centre_view(n: int, device: torch.device) -> Views:
     """Return the view that changes nothing."""
     theta = torch.tensor([[1.0, 0, 0], [0, 1, 0]], device=device).expand(n, 2, 3)
     one = torch.ones(n, 1, 1, 1, device=device)
-    return Views(theta=theta, gain=one, contrast=one, saturation=one)
+    zero = torch.zeros(n, device=device)
+    return Views(theta=theta, gain=one, contrast=one, saturation=one, blur=zero, noise=zero)
 
 
 def within(views: Views, boxes: torch.Tensor) -> Views:
@@ -95,7 +137,31 @@ def render(pictures: torch.Tensor, views: Views, side: int) -> torch.Tensor:
     grey = seen.mean(dim=1, keepdim=True)
     seen = grey + (seen - grey) * views.saturation
     level = seen.mean(dim=(1, 2, 3), keepdim=True)
-    return ((level + (seen - level) * views.contrast) * views.gain).clamp_(0, 1)
+    seen = ((level + (seen - level) * views.contrast) * views.gain).clamp_(0, 1)
+    _disturb(seen, views)
+    return seen
+
+
+def _disturb(images: torch.Tensor, views: Views) -> None:
+    """Blur and add noise, in place, where the views say so."""
+    chosen = views.blur.nonzero()[:, 0]
+    if len(chosen):
+        place = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)
+        kernels = torch.exp(-0.5 * (place / views.blur[chosen, None].clamp_min(0.05)) ** 2)
+        kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
+        n, _, height, width = images[chosen].shape
+        rows = images[chosen].reshape(1, 3 * n, height, width)
+        for shape, pads in (((-1, 1, 1, 2 * BLUR_REACH + 1), (1, 0)), ((-1, 1, 2 * BLUR_REACH + 1, 1), (0, 1))):
+            across, down = (BLUR_REACH * one for one in pads)
+            rows = functional.pad(rows, (across, across, down, down), mode="replicate")
+            rows = functional.conv2d(rows, kernels.reshape(shape), groups=3 * n)
+        images[chosen] = rows.reshape(n, 3, height, width)
+    chosen = views.noise.nonzero()[:, 0]
+    if len(chosen):
+        generator = torch.Generator(device=images.device).manual_seed(views.seed)
+        some = images[chosen]
+        noise = torch.randn(some.shape, generator=generator, device=images.device)
+        images[chosen] = (some + noise * views.noise[chosen].view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,9 @@ class Plan:
         Smallest crop, as a part of the picture.
     jitter : float
         Largest change of brightness, contrast and saturation, as a factor.
+    blur, noise : float
+        Largest standard deviations of what disturbs one of four views each: pixels, and levels of
+        256. Stored targets and teachers are those of the undisturbed view.
     average_images : int
         Images over which the weights are averaged, exponentially.
     embedding, logits, labels : float
@@ -56,6 +59,8 @@ class Plan:
     weight_decay: float = 0.02
     least_area: float = 0.35
     jitter: float = 0.3
+    blur: float = 1.5
+    noise: float = 12.0
     average_images: int = 100_000
     embedding: float = 1.0
     logits: float = 0.5

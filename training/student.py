@@ -118,12 +118,17 @@ class Student(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.joined:
-                means.append(x.mean(dim=(2, 3)))
+                means.append(x.float().mean(dim=(2, 3)))
         joined = torch.cat(means, dim=1)
         if not self.shape.root:
             return joined
-        # The root's slope has no bound at 0; a millionth is far below what a mean is.
-        return torch.sqrt(joined.clamp_min(1e-6) if self.training else joined)
+        root = torch.sqrt(joined)
+        if not self.training:
+            return root
+        # The root's slope has no bound at 0, where features that are nearly dead would drown the
+        # others in rounding errors: the value is the root's, the slope that of a tamer function.
+        tame = torch.sqrt(joined + 1e-3)
+        return tame + (root - tame).detach()
 
     def convolutions(self) -> list[_ConvNorm]:
         """Return the convolutions with their norms, in the order in which a graph lists them."""

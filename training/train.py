@@ -286,11 +286,11 @@ class Trainer:
     def _teach(
         self, group: _Group, chosen: torch.Tensor, views: Views
     ) -> list[tuple[torch.Tensor, ...]]:
-        """Return the teachers' outputs for the same views, colours and all, at their own size."""
+        """Return the teachers' outputs for the same crops and colours, at their own size."""
         found = []
         for teacher, network in zip(TEACHERS, self.teachers, strict=True):
             with self._autocast():
-                found.append(network(group.render(chosen, views, teacher.side)))
+                found.append(network(group.render(chosen, views.clear(), teacher.side)))
         return found
 
     def _autocast(self) -> torch.autocast:
@@ -314,7 +314,12 @@ class Trainer:
     def _draw_batch(self, n: int) -> _Batch:
         group, chosen = self._draw(n, self.generator)
         views = draw_views(
-            n, least_area=self.plan.least_area, jitter=self.plan.jitter, generator=self.generator
+            n,
+            least_area=self.plan.least_area,
+            jitter=self.plan.jitter,
+            blur=self.plan.blur,
+            noise=self.plan.noise / 255,
+            generator=self.generator,
         )
         return _Batch(group, chosen, views)
 
@@ -364,12 +369,13 @@ class Trainer:
         compute = map if self._pool is None else self._pool.map
         results = list(compute(self._gradients, batches, [side] * len(batches)))
         for i, parameter in enumerate(self.parameters):
-            shares = [
-                found[i] * (n / plan.batch)
-                for n, (found, _) in zip(sizes, results, strict=True)
-                if found[i] is not None
-            ]
-            parameter.grad = torch.stack(shares).sum(dim=0) if shares else None
+            # Sums keep the layout of the weights in memory, which the fused optimiser relies on.
+            total = None
+            for n, (found, _) in zip(sizes, results, strict=True):
+                if (one := found[i]) is not None:
+                    share = one * (n / plan.batch)
+                    total = share if total is None else total + share
+            parameter.grad = total
         nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
         self.optimiser.step()
         progress.images += plan.batch

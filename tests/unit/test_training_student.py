@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -283,6 +284,44 @@ def teach_pictures(bench, out, monkeypatch, *more):
     monkeypatch.setattr("sys.argv", ["teach", *bench[:4], "--out", str(out), *more])
     assert teach.main() == 0
     return StoredTargets.load(out)
+
+
+def test_threads_that_share_a_batch_take_the_same_step(bench, tmp_path):
+    """The same views fill each thread's half here: so even the norms see the same."""
+    assert bench
+    weights = {}
+    for n_threads in (1, 2):
+        trainer = recipe.Trainer(
+            tmp_path / f"run{n_threads}",
+            changed(PRESETS["tiny"], ["images=1000", "batch=64", "blur=0", "noise=0"]),
+            shards=tmp_path / "shards",
+            teachers=tmp_path / "teachers",
+            targets=None,
+            device=torch.device("cpu"),
+            n_threads=n_threads,
+        )
+        trainer.precision = torch.float32
+        before = torch.cat([one.detach().flatten() for one in trainer.student.parameters()])
+        views = trainer._draw_batch(32)
+        trainer._draw_batch = lambda n, same=views: recipe._Batch(
+            same.group, same.chosen.repeat(n // 32), repeat_views(same.views, n // 32)
+        )
+        trainer.step()
+        # PyTorch's fused optimiser takes the layout of the gradients for that of the weights.
+        wide = [one for one in trainer.student.parameters() if one.ndim == 4 and one.shape[2] > 1]
+        assert all(one.stride() == one.grad.stride() for one in wide)
+        after = torch.cat([one.detach().flatten() for one in trainer.student.parameters()])
+        weights[n_threads] = after - before
+    assert torch.nn.functional.cosine_similarity(weights[1], weights[2], dim=0) > 0.98
+
+
+def repeat_views(views, times):
+    values = {
+        field.name: getattr(views, field.name).repeat(times, *[1] * (getattr(views, field.name).ndim - 1))
+        for field in dataclasses.fields(views)
+        if field.name != "seed"
+    }
+    return dataclasses.replace(views, **values)
 
 
 def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
