@@ -146,22 +146,32 @@ def _disturb(images: torch.Tensor, views: Views) -> None:
     """Blur and add noise, in place, where the views say so."""
     chosen = views.blur.nonzero()[:, 0]
     if len(chosen):
-        place = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)
-        kernels = torch.exp(-0.5 * (place / views.blur[chosen, None].clamp_min(0.05)) ** 2)
-        kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
-        n, _, height, width = images[chosen].shape
-        rows = images[chosen].reshape(1, 3 * n, height, width)
-        for shape, pads in (((-1, 1, 1, 2 * BLUR_REACH + 1), (1, 0)), ((-1, 1, 2 * BLUR_REACH + 1, 1), (0, 1))):
-            across, down = (BLUR_REACH * one for one in pads)
-            rows = functional.pad(rows, (across, across, down, down), mode="replicate")
-            rows = functional.conv2d(rows, kernels.reshape(shape), groups=3 * n)
-        images[chosen] = rows.reshape(n, 3, height, width)
+        images[chosen] = _blurred(images[chosen], views.blur[chosen])
     chosen = views.noise.nonzero()[:, 0]
     if len(chosen):
         generator = torch.Generator(device=images.device).manual_seed(views.seed)
         some = images[chosen]
         noise = torch.randn(some.shape, generator=generator, device=images.device)
         images[chosen] = (some + noise * views.noise[chosen].view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def _blurred(images: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
+    """Return each image with the Gaussian blur of its own standard deviation, in pixels."""
+    place = torch.arange(-BLUR_REACH, BLUR_REACH + 1, device=images.device)
+    kernels = torch.exp(-0.5 * (place / sigmas[:, None].clamp_min(0.05)) ** 2)
+    kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(3, dim=0)
+    planes = images.reshape(1, -1, *images.shape[2:])
+    across = functional.conv2d(
+        functional.pad(planes, (BLUR_REACH, BLUR_REACH, 0, 0), mode="replicate"),
+        kernels[:, None, None, :],
+        groups=len(kernels),
+    )
+    down = functional.conv2d(
+        functional.pad(across, (0, 0, BLUR_REACH, BLUR_REACH), mode="replicate"),
+        kernels[:, None, :, None],
+        groups=len(kernels),
+    )
+    return down.reshape(images.shape)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -148,9 +148,7 @@ def pack_source(
             label = places.setdefault(name, len(places))
             if label == len(labels):
                 labels.append(name)
-        as_is = (
-            full and image.format == "JPEG" and image.mode == "RGB" and image.size == crop.size
-        )
+        as_is = full and image.format == "JPEG" and image.mode == "RGB" and image.size == crop.size
         writer.add(data if as_is else _encode(crop), label, number)
     writer.flush()
     return {

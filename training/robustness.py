@@ -75,9 +75,7 @@ def disturbed(
             source.paths, n_threads=n_threads, on_error="raise", variants=variants
         )
         changed = variants.indices() >= 0
-        found[option] = accuracy(
-            features.embeddings[changed], targets[variants.images()[changed]]
-        )
+        found[option] = accuracy(features.embeddings[changed], targets[variants.images()[changed]])
     return found
 
 

@@ -124,9 +124,7 @@ class StoredTargets:
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
             arrays = {f"projected_{i}": rows for i, rows in enumerate(self.projected)}
-            np.savez(
-                file, numbers=self.numbers, boxes=self.boxes, logits=self.logits, **arrays
-            )
+            np.savez(file, numbers=self.numbers, boxes=self.boxes, logits=self.logits, **arrays)
         part.replace(path)
 
     @classmethod

@@ -2,8 +2,8 @@
 
 For training without a GPU, where the teachers cost more than the student. They are asked for the
 whole of each picture and, with --views, for crops of it, which the student then sees as well. Parts
-are kept beside the file, so that a stopped run goes on where it was, and a run for other sources adds
-to what is there.
+are kept beside the file: a stopped run goes on where it was, and a run for other sources adds to
+what is there.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def _inputs(
         box = (left, top, min(left + width, 1.0), min(top + height, 1.0))
         image = Image.fromarray(picture)
         corners = tuple(size * one for one in box)
-        seen.append(
-            np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=corners))
-        )
+        seen.append(np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=corners)))
     normalised = (np.stack(seen).astype(np.float32) / 255 - MEAN) / STD
     return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 

@@ -145,7 +145,9 @@ class Trainer:
         self.n_threads = n_threads if device.type == "cpu" and not plan.compiled else 1
         self._pool = None
         if self.n_threads > 1:
-            self._pool = ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ThreadPoolExecutor(
+                n_threads, initializer=torch.set_num_threads, initargs=(1,)
+            )
         run.mkdir(parents=True, exist_ok=True)
         self._check_plan()
         torch.manual_seed(plan.seed)

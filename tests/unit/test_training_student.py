@@ -317,7 +317,9 @@ def test_threads_that_share_a_batch_take_the_same_step(bench, tmp_path):
 
 def repeat_views(views, times):
     values = {
-        field.name: getattr(views, field.name).repeat(times, *[1] * (getattr(views, field.name).ndim - 1))
+        field.name: getattr(views, field.name).repeat(
+            times, *[1] * (getattr(views, field.name).ndim - 1)
+        )
         for field in dataclasses.fields(views)
         if field.name != "seed"
     }
