@@ -17,7 +17,7 @@ Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Return a set of two labels: light pictures with a broad pattern, dark ones with a fine one."""
+    """Return a set of two labels: light and broadly patterned, dark and finely patterned."""
     root = tmp_path_factory.mktemp("sets") / "patterns"
     random = np.random.default_rng(0)
     for side, count in (("train", 6), ("test", 3)):

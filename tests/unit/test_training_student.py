@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 
 import numpy as np
 import onnx
@@ -109,7 +110,7 @@ def test_a_second_reading_takes_its_weights_from_the_first_one_s_file(tmp_path):
     assert np.array_equal(found, outputs(whole, images)[0])
     assert read_network(path).sha256 == hashlib.sha256(whole.SerializeToString()).hexdigest()
     other = half_weights(to_onnx(Student(TINY).eval(), name="c", revision=2))
-    with pytest.raises(ValueError, match="does not hold the weights stem.weight"):
+    with pytest.raises(ValueError, match=r"does not hold the weights stem\.weight"):
         share_weights(other, tmp_path / "a.onnx")
 
 
@@ -200,6 +201,28 @@ def test_a_view_of_a_box_is_that_part_of_the_picture():
     assert torch.allclose(seen[0], pictures[0, :, :10, 10:].float() / 255, atol=1e-4)
     half = render(pictures[1:, :, 5:15], centre_view(1, pictures.device), 10)
     assert torch.allclose(seen[1:], half, atol=1e-4)
+
+
+def test_blur_and_noise_are_as_strong_as_told_and_leave_the_others_alone():
+    pictures = torch.full((3, 3, 40, 40), 128, dtype=torch.uint8)
+    pictures[:, :, :, 20:] = 200
+    views = centre_view(3, pictures.device)
+    blur, noise = torch.tensor([0, 1.5, 0]), torch.tensor([0, 0, 0.05])
+    seen = render(pictures, dataclasses.replace(views, blur=blur, noise=noise, seed=5), 40)
+    plain = render(pictures, views, 40)
+    assert torch.equal(seen[0], plain[0])
+    # Across an edge, a Gaussian blur is the normal distribution's integral, half a pixel off.
+    step = (seen[1, 0, 20, 20] - 128 / 255) / (72 / 255)
+    assert float(step) == pytest.approx(0.5 * (1 + math.erf(0.5 / 1.5 / math.sqrt(2))), abs=0.02)
+    assert torch.allclose(seen[1, :, :, :14], plain[1, :, :, :14], atol=1e-4)
+    assert float((seen[2] - plain[2]).std()) == pytest.approx(0.05, rel=0.05)
+    generator = torch.Generator().manual_seed(0)
+    options = {"least_area": 1.0, "jitter": 0.0, "generator": generator}
+    views = draw_views(2000, **options, blur=2, noise=0.1)
+    for amounts, most in ((views.blur, 2), (views.noise, 0.1)):
+        assert float((amounts > 0).float().mean()) == pytest.approx(0.25, abs=0.04)
+        assert 0.9 * most < float(amounts.max()) <= most
+    assert float(views.clear().blur.sum() + views.clear().noise.sum()) == 0
 
 
 def jpeg(number, side):
@@ -316,14 +339,10 @@ def test_threads_that_share_a_batch_take_the_same_step(bench, tmp_path):
 
 
 def repeat_views(views, times):
-    values = {
-        field.name: getattr(views, field.name).repeat(
-            times, *[1] * (getattr(views, field.name).ndim - 1)
-        )
-        for field in dataclasses.fields(views)
-        if field.name != "seed"
-    }
-    return dataclasses.replace(views, **values)
+    values = {field.name: getattr(views, field.name) for field in dataclasses.fields(views)}
+    tensors = {name: one for name, one in values.items() if torch.is_tensor(one)}
+    repeated = {name: torch.cat([one] * times) for name, one in tensors.items()}
+    return dataclasses.replace(views, **repeated)
 
 
 def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
