@@ -74,7 +74,7 @@ class Plan:
 
 PRESETS: Final[dict[str, Plan]] = {
     "gpu": Plan(
-        shape="v2",
+        shape="large",
         images=12_000_000,
         batch=1024,
         sides=(96, 112, 128),

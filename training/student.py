@@ -54,13 +54,13 @@ class Shape:
         return sum(self.widths[-self.levels :])
 
 
-#: Students by name: `v0` and `v1` are those of the embedded revisions, `v2` is for a GPU to train.
+#: Students by name: `v0` and `v1` are what the embedded revisions have, `large` wants a GPU to train.
 SHAPES: Final[dict[str, Shape]] = {
     "v0": Shape(side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1)),
     "v1": Shape(
         side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1), levels=3, root=True
     ),
-    "v2": Shape(
+    "large": Shape(
         side=128, stem=32, widths=(64, 128, 256, 384), depths=(1, 1, 2, 2), levels=3, root=True
     ),
     "tiny": Shape(
