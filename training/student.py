@@ -54,7 +54,7 @@ class Shape:
         return sum(self.widths[-self.levels :])
 
 
-#: Students by name: `v0` and `v1` are what the embedded revisions have, `large` wants a GPU to train.
+#: Students by name: `v0` and `v1` are those of the embedded revisions, `large` is for a GPU.
 SHAPES: Final[dict[str, Shape]] = {
     "v0": Shape(side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1)),
     "v1": Shape(
