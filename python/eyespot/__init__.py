@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ModelError,
         ModifiedTrainingData,
         SkippedImagesWarning,
+        StoreError,
     )
     from eyespot.estimator import MultilayerPerceptron, SoftmaxRegression
     from eyespot.exporting import Export
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.predictions import Inference, Prediction
     from eyespot.progress import Phase, Progress
+    from eyespot.store import FeatureStore
     from eyespot.training import TrainingReport
     from eyespot.verifying import Verification, verify
 
@@ -92,6 +94,7 @@ _HOMES: Final[dict[str, str]] = {
     "Exposure": "augmentation",
     "EyespotError": "errors",
     "FeatureExtractor": "features",
+    "FeatureStore": "store",
     "Features": "features",
     "Flip": "augmentation",
     "Head": "head",
@@ -122,6 +125,7 @@ _HOMES: Final[dict[str, str]] = {
     "Split": "data",
     "SplitStrategy": "options",
     "StopReason": "head",
+    "StoreError": "errors",
     "TrainingReport": "training",
     "Variant": "augmentation",
     "Verification": "verifying",
@@ -157,6 +161,7 @@ __all__ = [
     "Exposure",
     "EyespotError",
     "FeatureExtractor",
+    "FeatureStore",
     "Features",
     "Flip",
     "Head",
@@ -187,6 +192,7 @@ __all__ = [
     "Split",
     "SplitStrategy",
     "StopReason",
+    "StoreError",
     "TrainingReport",
     "Variant",
     "Verification",

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from eyespot.images import ImageInput
     from eyespot.model_metadata import ModelMetadata
     from eyespot.options import Preprocessing
+    from eyespot.store import FeatureStore
     from eyespot.training import TrainingReport
 
 __all__ = ["ImageModel"]
@@ -104,6 +105,7 @@ class ImageModel(ABC, Generic[MetricsT]):
         parameters: ModelParameters | None = None,
         *,
         start: Self | None = None,
+        store: FeatureStore | None = None,
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Self:
@@ -120,6 +122,9 @@ class ImageModel(ABC, Generic[MetricsT]):
             weights the solver starts from: labels may have come or gone, and images too. A
             logistic regressor ends at the same optimum, sooner; a multilayer perceptron goes on
             from where it was.
+        store : FeatureStore, optional
+            Keeps embeddings, so that a later training, with other labels or more photos, need not
+            make them again.
         progress : callable, optional
             Called from this thread with a `Progress`, several times a second.
         cancel : CancelToken, optional
@@ -141,6 +146,8 @@ class ImageModel(ABC, Generic[MetricsT]):
             If `start` is of another backbone or of other layers.
         ExportError
             If the backbone cannot become part of one ONNX file.
+        StoreError
+            If the store cannot be read or written.
         Cancelled
             If `cancel` was used.
 
@@ -154,7 +161,7 @@ class ImageModel(ABC, Generic[MetricsT]):
         Notes
         -----
         The model's bytes follow from the images' contents, their labels and the parameters: not
-        from the number of threads, the order or the place of the files, or the time.
+        from the number of threads, the order or the place of the files, the store, or the time.
         """
         data = cls._data(data)
         if parameters is None:
@@ -171,7 +178,9 @@ class ImageModel(ABC, Generic[MetricsT]):
         head = None
         if start is not None:
             head = starting_head(start._opened, parameters, data.classes)
-        trained = training.train(data, parameters, start=head, progress=progress, cancel=cancel)
+        trained = training.train(
+            data, parameters, start=head, store=store, progress=progress, cancel=cancel
+        )
         classifier = cls(model_of(trained), source="<trained>")
         classifier.training_report = trained.report
         # These list the skipped files.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from eyespot.errors import DataError, ImageError, InvalidOption
+from eyespot.errors import DataError, InvalidOption
 from eyespot.hashing import CancelSign, ContentHashes, hash_files
 from eyespot.listing import (
     IgnoredFile,
@@ -389,20 +389,7 @@ class DataSource:
             targets=self.targets[chosen],
         )
         if (known := self._cache.get("hashes")) is not None:
-            new_index = {old: new for new, old in enumerate(chosen)}
-            part._cache["hashes"] = ContentHashes(
-                digests=tuple(known.digests[i] for i in chosen),
-                errors=tuple(
-                    ImageError(
-                        index=new_index[error.index],
-                        source=error.source,
-                        code=error.code,
-                        message=error.message,
-                    )
-                    for error in known.errors
-                    if error.index in new_index
-                ),
-            )
+            part._cache["hashes"] = known.take(chosen)
         return part
 
     def with_classes(self, classes: Sequence[str]) -> Self:

@@ -24,6 +24,7 @@ __all__ = [
     "ModelError",
     "ModifiedTrainingData",
     "SkippedImagesWarning",
+    "StoreError",
 ]
 
 
@@ -81,6 +82,10 @@ class IncompatibleParameters(EyespotError):  # noqa: N818 - the name says what i
 
 class CheckpointError(EyespotError):
     """A checkpoint is missing, damaged, or of an unknown version."""
+
+
+class StoreError(EyespotError):
+    """A feature store cannot be read or written."""
 
 
 class ExportError(EyespotError):

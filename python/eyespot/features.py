@@ -6,17 +6,19 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 
 from eyespot import backbones, network
 from eyespot.budget import Budget, budget_of
 from eyespot.errors import AssumptionWarning, InvalidOption, ModelError
+from eyespot.extraction import contents_of, identity_of, rows_by_way_of
 from eyespot.images import image_list
 from eyespot.inference import NetworkRunner
 from eyespot.options import CropPolicy, Preprocessing
 from eyespot.progress import Phase
+from eyespot.store import FeatureStore
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
     from eyespot.errors import ImageError
+    from eyespot.hashing import ContentHashes
     from eyespot.images import ImageInput
     from eyespot.network import InputContract
     from eyespot.progress import ProgressCallback
@@ -49,12 +52,15 @@ class Features:
         The images that could not be used, by ascending position.
     variants : int64 ndarray of shape (n_good,), optional
         With variants, which one each row is; -1 is the original, the first row of its image.
+    n_reused : int
+        Rows that came out of a store.
     """
 
     embeddings: NDArray[np.float32]
     indices: NDArray[np.int64]
     errors: tuple[ImageError, ...]
     variants: NDArray[np.int64] | None = None
+    n_reused: int = 0
 
 
 class FeatureExtractor:
@@ -306,6 +312,8 @@ class FeatureExtractor:
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
         variants: Variants | None = None,
+        store: FeatureStore | None = None,
+        contents: ContentHashes | None = None,
     ) -> Features:
         """Return the embeddings of a list of images.
 
@@ -325,6 +333,12 @@ class FeatureExtractor:
         variants : Variants, optional
             Of each image, the original and its augmented copies, a row for each; see
             `eyespot.variants`.
+        store : FeatureStore, optional
+            Embeddings that it has are taken from it, and the others are added as they come. Images
+            that are no files go past it.
+        contents : ContentHashes, optional
+            The digests of `inputs`, where they are known; otherwise a store makes all files be
+            read once more.
 
         Raises
         ------
@@ -336,29 +350,56 @@ class FeatureExtractor:
             If an argument is outside what is listed here.
         ModelError
             If the network fails.
+        StoreError
+            If the store cannot be read or written.
 
         Notes
         -----
         The embedding of an image has the same bits for any number of threads and any order of
-        the list. Decoding and inference overlap. Beside the result, memory does not grow with the
-        number of images.
+        the list, from a store or not. Decoding and inference overlap. Beside the result, memory
+        does not grow with the number of images.
         """
-        rows = self._runner.run_images(
-            image_list(inputs),
-            self._preprocessing,
-            self._n_features,
-            phase=Phase.EXTRACTING_FEATURES,
-            n_threads=n_threads,
-            on_error=on_error,
-            progress=progress,
-            cancel=cancel,
-            variants=variants,
-        )
+        images = image_list(inputs)
+        if store is not None:
+            if not isinstance(cast("object", store), FeatureStore):
+                message = f"store is a {type(store).__name__}; allowed: a FeatureStore, or None"
+                raise _invalid(message, "store")
+            if contents is None:
+                contents = contents_of(images, n_threads, progress, cancel)
+            identity = identity_of(self._fingerprint, self._name)
+            with store.shelf(identity, self._n_features) as shelf:
+                rows, n_reused = rows_by_way_of(
+                    shelf,
+                    self._runner,
+                    images,
+                    self._preprocessing,
+                    self._n_features,
+                    contents,
+                    n_threads=n_threads,
+                    on_error=on_error,
+                    progress=progress,
+                    cancel=cancel,
+                    variants=variants,
+                )
+        else:
+            n_reused = 0
+            rows = self._runner.run_images(
+                images,
+                self._preprocessing,
+                self._n_features,
+                phase=Phase.EXTRACTING_FEATURES,
+                n_threads=n_threads,
+                on_error=on_error,
+                progress=progress,
+                cancel=cancel,
+                variants=variants,
+            )
         return Features(
             embeddings=rows.values,
             indices=rows.indices,
             errors=rows.errors,
             variants=rows.variants,
+            n_reused=n_reused,
         )
 
     def budget(self, variants: Variants, *, n_threads: int = 0) -> Budget:

@@ -7,8 +7,9 @@ import os
 import stat
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from eyespot import _core
 from eyespot.errors import Cancelled, ImageError
@@ -17,9 +18,11 @@ from eyespot.progress import Phase, ProgressCallback, ProgressReporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-__all__ = ["CancelSign", "ContentHashes", "hash_files"]
+__all__ = ["CancelSign", "ContentHashes", "FileStamp", "hash_files", "stamp_of"]
+
+#: Size in bytes, time of the last change in ns, and inode: another one tells another content.
+FileStamp: TypeAlias = tuple[int, int, int]
 
 _READ_WHOLE = 1 << 20  # files up to this many bytes are read in one piece
 _FILES_AT_A_TIME = 16
@@ -45,10 +48,39 @@ class ContentHashes:
         ``None`` for a file that could not be read.
     errors : tuple of ImageError
         The files that could not be read, and why.
+    stamps : tuple of FileStamp or None
+        Of each file as it was read; ``None`` where that is not known.
     """
 
     digests: tuple[str | None, ...]
     errors: tuple[ImageError, ...]
+    stamps: tuple[FileStamp | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.stamps:
+            object.__setattr__(self, "stamps", (None,) * len(self.digests))
+
+    def take(self, positions: Sequence[int]) -> Self:
+        """Return those of the files at some positions."""
+        new_index = {old: new for new, old in enumerate(positions)}
+        return type(self)(
+            digests=tuple(self.digests[i] for i in positions),
+            errors=tuple(
+                replace(error, index=new_index[error.index])
+                for error in self.errors
+                if error.index in new_index
+            ),
+            stamps=tuple(self.stamps[i] for i in positions),
+        )
+
+    def followed_by(self, other: ContentHashes) -> Self:
+        """Return those of these files and then those of `other`."""
+        moved = (replace(error, index=error.index + len(self.digests)) for error in other.errors)
+        return type(self)(
+            digests=self.digests + other.digests,
+            errors=(*self.errors, *moved),
+            stamps=self.stamps + other.stamps,
+        )
 
 
 def hash_files(
@@ -60,6 +92,7 @@ def hash_files(
     """Read each of `paths` once; see `DataSource.hashes`."""
     n_threads = integer(n_threads, "n_threads", low=0) or _core.available_threads()
     digests: list[str | None] = [None] * len(paths)
+    stamps: list[FileStamp | None] = [None] * len(paths)
     errors: list[ImageError] = []
     starts = iter(range(0, len(paths), _FILES_AT_A_TIME))
     lock, stop = threading.Lock(), threading.Event()
@@ -76,7 +109,7 @@ def hash_files(
                 if stop.is_set():
                     return
                 try:
-                    digests[i] = _hash_file(paths[i])
+                    digests[i], stamps[i] = _hash_file(paths[i])
                 except (OSError, ValueError) as error:
                     why = getattr(error, "strerror", None) or str(error)
                     errors.append(ImageError(index=i, source=str(paths[i]), code="io", message=why))
@@ -105,14 +138,29 @@ def hash_files(
             future.result()
     reporter.update(len(paths))
     return ContentHashes(
-        digests=tuple(digests), errors=tuple(sorted(errors, key=lambda error: error.index))
+        digests=tuple(digests),
+        errors=tuple(sorted(errors, key=lambda error: error.index)),
+        stamps=tuple(stamps),
     )
 
 
-def _hash_file(path: Path) -> str:
+def stamp_of(path: str | os.PathLike[str]) -> FileStamp | None:
+    """Return the stamp of a file as it is now; ``None`` if it is not there."""
+    try:
+        return _stamp(Path(path).stat())
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(status: os.stat_result) -> FileStamp:
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _hash_file(path: Path) -> tuple[str, FileStamp]:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
         raise OSError("a folder" if path.is_dir() else "not a regular file")
     with path.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size > _READ_WHOLE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        return hashlib.sha256(file.readall()).hexdigest()
+        status = os.fstat(file.fileno())  # before the reading: what changes the file then shows
+        if status.st_size > _READ_WHOLE:
+            return hashlib.file_digest(file, "sha256").hexdigest(), _stamp(status)
+        return hashlib.sha256(file.readall()).hexdigest(), _stamp(status)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -28,7 +28,7 @@ from eyespot.loader import Loader
 from eyespot.progress import Phase, ProgressCallback, ProgressReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnxruntime
     from numpy.typing import NDArray
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from eyespot.options import Preprocessing
     from eyespot.variants import Variants
 
-__all__ = ["NetworkRunner", "Rows"]
+__all__ = ["Filling", "NetworkRunner", "Rows"]
 
 _MAX_THREADS: Final = 1024
 _POLL_S: Final = 0.02
@@ -67,6 +67,29 @@ class Rows:
     indices: NDArray[np.int64]
     errors: tuple[ImageError, ...]
     variants: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """Where rows go that are part of a larger table.
+
+    Attributes
+    ----------
+    values : float32 ndarray of shape (n_rows, n_columns)
+        The table, some rows of which are there already.
+    places : int64 ndarray of shape (n_new,)
+        Position in it of each row that is to be made.
+    images : int64 ndarray of shape (n_inputs,)
+        Position of each input in the caller's list, for errors.
+    take : callable
+        Told the places of rows that are done, from the calling thread: all of them, soon, and
+        those of a run that is interrupted, too.
+    """
+
+    values: NDArray[np.float32]
+    places: NDArray[np.int64]
+    images: NDArray[np.int64]
+    take: Callable[[NDArray[np.int64]], None]
 
 
 class NetworkRunner:
@@ -229,8 +252,83 @@ class NetworkRunner:
         -----
         Memory beyond the result does not grow with the number of images.
         """
-        run = _Run(self, inputs, preprocessing, n_columns, n_threads, on_error, variants)
-        return run.work(ProgressReporter(progress, phase, run.n_rows), cancel)
+        n_rows = len(inputs) if variants is None else variants.n_rows
+        values = np.empty((n_rows, n_columns), np.float32)
+        run = _Run(self, inputs, preprocessing, values, n_threads, on_error, variants)
+        run.work(ProgressReporter(progress, phase, n_rows), cancel)
+        return compacted(values, run.good, run.errors(), variants)
+
+    def fill(
+        self,
+        inputs: Sequence[ImageInput],
+        preprocessing: Preprocessing,
+        filling: Filling,
+        *,
+        phase: Phase,
+        n_threads: int = 0,
+        on_error: Literal["skip", "raise"] = "skip",
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+        variants: Variants | None = None,
+    ) -> tuple[NDArray[np.bool_], tuple[ImageError, ...]]:
+        """Do the work of `run_images` for the rows that a table lacks.
+
+        Parameters
+        ----------
+        filling : Filling
+            The table.
+        inputs, preprocessing, phase, n_threads, on_error, progress, cancel, variants
+            As in `run_images`, of the images that have such rows; `progress` counts all rows.
+
+        Returns
+        -------
+        bool ndarray of shape (n_new,)
+            Which of the rows could be made.
+        tuple of ImageError
+            The images that could not be used, by their position in the caller's list.
+        """
+        run = _Run(
+            self, inputs, preprocessing, filling.values, n_threads, on_error, variants, filling
+        )
+        n_rows = len(filling.values)
+        reused = n_rows - len(filling.places)
+        run.done = reused
+        run.work(ProgressReporter(progress, phase, n_rows, reused=reused), cancel)
+        return run.good, run.errors()
+
+
+def compacted(
+    values: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    errors: tuple[ImageError, ...],
+    variants: Variants | None,
+) -> Rows:
+    """Return the good rows of a table, moved together in place.
+
+    Parameters
+    ----------
+    values : float32 ndarray of shape (n_rows, n_columns)
+        A row for each image, or for each of its variants.
+    good : bool ndarray of shape (n_rows,)
+        Which rows there are. Images with an error are left out with all rows.
+    errors : tuple of ImageError
+        By ascending position, one an image.
+    variants : Variants or None
+        What the rows are of.
+    """
+    image_of = None if variants is None else variants.images()
+    if image_of is not None:
+        good = good & ~np.isin(image_of, [error.index for error in errors])
+    indices = np.flatnonzero(good).astype(np.int64)
+    for row, index in enumerate(indices):  # in place: no second copy of the result
+        if row != index:
+            values[row] = values[index]
+    return Rows(
+        values=values[: len(indices)],
+        indices=indices if image_of is None else image_of[indices],
+        variants=None if variants is None else variants.indices()[indices],
+        errors=errors,
+    )
 
 
 def open_session(model: bytes, *, source: str) -> onnxruntime.InferenceSession:
@@ -265,17 +363,18 @@ def _invalid(name: str, message: str) -> InvalidOption:
 
 
 class _Run:
-    """One call of `run_images`: a loader's threads decode, ours run the network."""
+    """One pass over images: a loader's threads decode, ours run the network."""
 
     def __init__(
         self,
         runner: NetworkRunner,
         inputs: Sequence[ImageInput],
         preprocessing: Preprocessing,
-        n_columns: int,
+        values: NDArray[np.float32],
         n_threads: int,
         on_error: Literal["skip", "raise"],
         variants: Variants | None,
+        filling: Filling | None = None,
     ) -> None:
         if on_error not in ("skip", "raise"):
             raise _invalid("on_error", f"{on_error!r}; allowed: 'skip', 'raise'")
@@ -289,7 +388,9 @@ class _Run:
         self.variants = variants
         self.n_rows = len(inputs) if variants is None else variants.n_rows
         self.image_of = None if variants is None else variants.images()
-        self.values = np.empty((self.n_rows, n_columns), np.float32)
+        self.values = values
+        self.filling = filling
+        self.ready: list[NDArray[np.int64]] = []  # places of rows that are done and not yet told
         self.good = np.zeros(self.n_rows, np.bool_)
         self.bad: list[ImageError] = []
         self.done = 0
@@ -299,8 +400,8 @@ class _Run:
         self.stop = threading.Event()
         self.run_options: list[onnxruntime.RunOptions] = []
 
-    def work(self, reporter: ProgressReporter, cancel: CancelToken | None) -> Rows:
-        """Run to the end and return the result; stop all threads before leaving in any way."""
+    def work(self, reporter: ProgressReporter, cancel: CancelToken | None) -> None:
+        """Run to the end; stop all threads before leaving in any way."""
         import onnxruntime
 
         # Few images are shared out among all threads; many go by small batches.
@@ -313,6 +414,7 @@ class _Run:
             workers.append(threading.Thread(target=self._infer, args=(options,), daemon=True))
 
         def look() -> None:
+            self._tell_ready()
             reporter.update(self.done)
             self._check(cancel)
 
@@ -339,8 +441,15 @@ class _Run:
         finally:
             if not finished:
                 self._abandon(workers)
+                self._tell_ready()
         look()
-        return self._result()
+
+    def _tell_ready(self) -> None:
+        if self.filling is None or not self.ready:
+            return
+        with self.lock:
+            ready, self.ready = self.ready, []
+        self.filling.take(np.concatenate(ready))
 
     def _loader(self, size: int, cancel: CancelToken | None) -> Loader:
         if self.variants is None:
@@ -372,9 +481,10 @@ class _Run:
         if self.on_error == "raise" and self.bad:
             with self.lock:
                 first = min(self.bad, key=lambda error: error.index)
-            raise first.to_exception()
+            raise self._placed(first).to_exception()
         if cancel is not None and cancel.cancelled:
-            message = f"stopped on request after {self.done} of {self.n_rows} images"
+            n_rows = len(self.values)
+            message = f"stopped on request after {self.done} of {n_rows} images"
             raise Cancelled(message, code="cancelled")
 
     def _abandon(self, workers: list[threading.Thread]) -> None:
@@ -427,10 +537,13 @@ class _Run:
             rows = self.runner.rows(pixels[start : start + step], options)
             where = batch.indices[start : start + step]
             finite = np.isfinite(rows).all(axis=1)
-            self.values[where] = rows
+            places = where if self.filling is None else self.filling.places[where]
+            self.values[places] = rows
             self.good[where] = finite
             with self.lock:
                 self.done += len(where)
+                if self.filling is not None:
+                    self.ready.append(places[finite])
                 self.bad.extend(self._not_finite(int(i)) for i in where[~finite])
 
     def _rows_left_out(self, error: ImageError) -> int:
@@ -450,17 +563,15 @@ class _Run:
             message=f"{self.runner.source} gave NaN or infinity for this image",
         )
 
-    def _result(self) -> Rows:
-        errors = {error.index: error for error in reversed(self.bad)}  # one an image
-        if self.image_of is not None:
-            self.good &= ~np.isin(self.image_of, list(errors))
-        indices = np.flatnonzero(self.good).astype(np.int64)
-        for row, index in enumerate(indices):  # in place: no second copy of the result
-            if row != index:
-                self.values[row] = self.values[index]
-        return Rows(
-            values=self.values[: len(indices)],
-            indices=indices if self.image_of is None else self.image_of[indices],
-            variants=None if self.variants is None else self.variants.indices()[indices],
-            errors=tuple(errors[index] for index in sorted(errors)),
-        )
+    def errors(self) -> tuple[ImageError, ...]:
+        """Return one error for each image that could not be used, by ascending position."""
+        errors = {error.index: error for error in reversed(self.bad)}
+        return tuple(self._placed(errors[index]) for index in sorted(errors))
+
+    def _placed(self, error: ImageError) -> ImageError:
+        """Return an error with the caller's position of the image."""
+        if self.filling is None:
+            return error
+        image = int(self.filling.images[error.index])
+        source = source_name(self.inputs[error.index], image)
+        return replace(error, index=image, source=source)

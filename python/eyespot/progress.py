@@ -53,6 +53,8 @@ class Progress:
         Seconds since the phase began.
     metrics : mapping of str to float
         What is known by now, such as ``loss`` and ``accuracy`` of training; often empty.
+    reused : int
+        How many of `done` were there before the phase began, such as embeddings from a store.
     """
 
     phase: Phase
@@ -60,6 +62,7 @@ class Progress:
     total: int | None
     elapsed_s: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reused: int = 0
 
     @property
     def fraction(self) -> float | None:
@@ -70,8 +73,9 @@ class Progress:
 
     @property
     def rate(self) -> float | None:
-        """Items per second since the phase began; ``None`` before the first."""
-        return self.done / self.elapsed_s if self.done > 0 and self.elapsed_s > 0 else None
+        """New items per second since the phase began; ``None`` before the first."""
+        new = self.done - self.reused
+        return new / self.elapsed_s if new > 0 and self.elapsed_s > 0 else None
 
     @property
     def remaining_s(self) -> float | None:
@@ -117,13 +121,24 @@ class ProgressReporter:
         The phase, which begins now.
     total : int or None
         How many items there will be.
+    reused : int
+        Items that were there before.
     interval_s : float
         Least time between two calls, in seconds. The default gives a smooth bar at no cost.
     clock : callable
         Seconds as a float, for tests.
     """
 
-    __slots__ = ("_callback", "_clock", "_interval_s", "_last_s", "_phase", "_started_s", "_total")
+    __slots__ = (
+        "_callback",
+        "_clock",
+        "_interval_s",
+        "_last_s",
+        "_phase",
+        "_reused",
+        "_started_s",
+        "_total",
+    )
 
     def __init__(
         self,
@@ -131,12 +146,14 @@ class ProgressReporter:
         phase: Phase,
         total: int | None,
         *,
+        reused: int = 0,
         interval_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._callback = callback
         self._phase = Phase(phase)
         self._total = total
+        self._reused = reused
         self._interval_s = interval_s
         self._clock = clock
         self._started_s = clock()
@@ -171,6 +188,7 @@ class ProgressReporter:
                 total=self._total,
                 elapsed_s=now_s - self._started_s,
                 metrics=dict(metrics or {}),
+                reused=self._reused,
             )
         )
 

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eyespot._core import CancelToken
+    from eyespot.hashing import ContentHashes
+    from eyespot.store import FeatureStore
 
 __all__ = [
     "TrainedHead",
@@ -87,11 +89,14 @@ class TrainingReport:
     seconds : mapping of str to float
         Wall time of each phase, by the names of `Phase`, in the order in which they ran.
     images_per_second : float
-        Images embedded a second, augmented copies and skipped ones included.
+        Images embedded a second, augmented copies and skipped ones included; without those that
+        came out of a store.
     n_training, n_validation : int
         Images that were used, after the skipped ones were left out; copies are not counted.
     n_copies : int
         Augmented copies of the training images.
+    n_reused : int
+        Embeddings that came out of a store, of copies and validation images too.
     skipped : tuple of ImageError
         Images that could not be read; `ImageError.index` counts the training images first.
     notes : tuple of str
@@ -103,6 +108,7 @@ class TrainingReport:
     n_training: int
     n_validation: int
     n_copies: int = 0
+    n_reused: int = 0
     skipped: tuple[ImageError, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -163,6 +169,7 @@ def train(
     parameters: ModelParameters,
     *,
     start: Head | None = None,
+    store: FeatureStore | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> TrainedHead:
@@ -178,6 +185,8 @@ def train(
     start : Head, optional
         For the classes of `data`, on the same backbone, without a temperature: where the solver
         starts from.
+    store : FeatureStore, optional
+        Where embeddings are looked for first, and kept.
     progress : callable, optional
         Told about each phase, from this thread.
     cancel : CancelToken, optional
@@ -191,6 +200,8 @@ def train(
         If an image is unreadable and ``parameters.on_error`` is ``"raise"``.
     InvalidOption
         If the parameters name a label that the data do not have.
+    StoreError
+        If the store cannot be read or written.
     Cancelled
         If `cancel` was used.
 
@@ -218,6 +229,7 @@ def train(
     watch.lap(Phase.INITIALIZED)
 
     paths = [*split.train.paths, *(split.validation.paths if split.validation is not None else ())]
+    contents = None if store is None else _contents(split, parameters, progress, cancel)
     variants = _variants(split, extractor, parameters)
     features = extractor.extract(
         paths,
@@ -226,6 +238,8 @@ def train(
         progress=progress,
         cancel=cancel,
         variants=variants,
+        store=store,
+        contents=contents,
     )
     sides = _sides(features, split, 1.0 if variants is None else variants.plan.copies_weight)
     warn_of_skipped(features.errors, len(paths))
@@ -247,7 +261,7 @@ def train(
     measure.update(len(features.indices))
     watch.lap(Phase.EVALUATING)
 
-    n_embedded = len(paths) if variants is None else variants.n_rows
+    n_embedded = (len(paths) if variants is None else variants.n_rows) - features.n_reused
     extraction_s = watch.seconds[str(Phase.EXTRACTING_FEATURES)]
     return TrainedHead(
         extractor=extractor,
@@ -276,6 +290,7 @@ def train(
             images_per_second=n_embedded / extraction_s if extraction_s > 0 else 0.0,
             n_training=len(sides.training.targets),
             n_copies=sides.n_copies,
+            n_reused=features.n_reused,
             n_validation=len(sides.validation.targets) if sides.validation else 0,
             skipped=features.errors,
             notes=notes,
@@ -433,6 +448,21 @@ def _split(
         )
         notes = (text,)
     return Split(train=data, validation=held_out if len(held_out) else None, notes=notes)
+
+
+def _contents(
+    split: Split,
+    parameters: ModelParameters,
+    progress: ProgressCallback | None,
+    cancel: CancelToken | None,
+) -> ContentHashes:
+    """Return the digests of the images of both sides; most often they are known."""
+    sides = [side for side in (split.train, split.validation) if side is not None]
+    known = [
+        side.hashes(n_threads=parameters.n_threads, progress=progress, cancel=cancel)
+        for side in sides
+    ]
+    return known[0] if len(known) == 1 else known[0].followed_by(known[1])
 
 
 def _variants(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -79,6 +81,9 @@ class Variants:
         self.counts: NDArray[np.int64] = np.array(
             [1 + (copies[i] if i >= 0 else 0) for i in self.plan_of], np.int64
         )
+        starts = np.cumsum(self.counts) - self.counts
+        self._indices = np.arange(self.n_rows, dtype=np.int64) + ORIGINAL
+        self._indices -= np.repeat(starts, self.counts)
 
     @property
     def n_rows(self) -> int:
@@ -91,19 +96,53 @@ class Variants:
 
     def indices(self) -> NDArray[np.int64]:
         """Return the variant of each row, -1 being the original, which comes first."""
-        starts = np.cumsum(self.counts) - self.counts
-        return np.arange(self.n_rows, dtype=np.int64) - np.repeat(starts, self.counts) + ORIGINAL
+        return self._indices
+
+    def take(self, rows: NDArray[np.bool_]) -> Self:
+        """Return some of the rows, of the images that have any of them.
+
+        Parameters
+        ----------
+        rows : bool ndarray of shape (n_rows,)
+            Which.
+        """
+        part = copy.copy(self)
+        images, part.counts = np.unique(self.images()[rows], return_counts=True)
+        part.plan_of = [self.plan_of[image] for image in images.tolist()]
+        part._indices = self._indices[rows]
+        return part
+
+    def key(self, plan: int, index: int) -> bytes:
+        """Return what, beside the image, tells a row apart from others: as bytes, or empty.
+
+        Parameters
+        ----------
+        plan : int
+            Of the image, as in `plan_of`.
+        index : int
+            Which variant; -1 is the original.
+        """
+        if plan < 0:
+            return b""
+        values = self.plan.to_dict()
+        del values["copies_per_class"]
+        if plan > 0 or self.plan.copies_per_image is not None:  # each draws from the whole ranges
+            values["copies_per_image"] = "any"
+            del values["max_copies"]
+        if index == ORIGINAL:  # no draw, but read at the scale that the smallest crop needs
+            values = {"crop": values["crop"]}
+        return json.dumps([values, self.seed if index >= 0 else 0, index]).encode()
 
     def items(self) -> list[Item]:
         """Return the rows in portions that are decoded at once, in order."""
         items = []
         row = 0
         for image, (plan, count) in enumerate(zip(self.plan_of, self.counts.tolist(), strict=True)):
-            for first in range(0, count, _MOST_AT_ONCE):
-                last = min(count, first + _MOST_AT_ONCE)
-                indices = tuple(range(first + ORIGINAL, last + ORIGINAL))
-                items.append(Item(image=image, plan=plan, indices=indices, row=row))
-                row += len(indices)
+            end = row + count
+            for first in range(row, end, _MOST_AT_ONCE):
+                indices = tuple(self._indices[first : min(end, first + _MOST_AT_ONCE)].tolist())
+                items.append(Item(image=image, plan=plan, indices=indices, row=first))
+            row = end
         return items
 
 
