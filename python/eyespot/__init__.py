@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Variant,
         augment,
     )
+    from eyespot.checkpoints import Checkpoint
     from eyespot.data import DataSource, Split
     from eyespot.errors import (
         AssumptionWarning,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         softmax_probabilities,
     )
     from eyespot.image_classifier import ImageClassifier
+    from eyespot.jobs import Job
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.model_metadata import ModelMetadata
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.predictions import Inference, Prediction
     from eyespot.progress import Phase, Progress
+    from eyespot.session import TrainingSession, TrainingSessionParameters
     from eyespot.store import FeatureStore
     from eyespot.training import TrainingReport
     from eyespot.verifying import Verification, verify
@@ -80,6 +83,7 @@ _HOMES: Final[dict[str, str]] = {
     "Blur": "augmentation",
     "CancelToken": "_core",
     "Cancelled": "errors",
+    "Checkpoint": "checkpoints",
     "CheckpointError": "errors",
     "Classifier": "options",
     "ClassifierMetrics": "metrics",
@@ -104,6 +108,7 @@ _HOMES: Final[dict[str, str]] = {
     "IncompatibleParameters": "errors",
     "Inference": "predictions",
     "InvalidOption": "errors",
+    "Job": "jobs",
     "Loader": "loader",
     "ModelError": "errors",
     "ModelMetadata": "model_metadata",
@@ -127,6 +132,8 @@ _HOMES: Final[dict[str, str]] = {
     "StopReason": "head",
     "StoreError": "errors",
     "TrainingReport": "training",
+    "TrainingSession": "session",
+    "TrainingSessionParameters": "session",
     "Variant": "augmentation",
     "Verification": "verifying",
     "__version__": "_core",
@@ -147,6 +154,7 @@ __all__ = [
     "Blur",
     "CancelToken",
     "Cancelled",
+    "Checkpoint",
     "CheckpointError",
     "Classifier",
     "ClassifierMetrics",
@@ -171,6 +179,7 @@ __all__ = [
     "IncompatibleParameters",
     "Inference",
     "InvalidOption",
+    "Job",
     "Loader",
     "ModelError",
     "ModelMetadata",
@@ -194,6 +203,8 @@ __all__ = [
     "StopReason",
     "StoreError",
     "TrainingReport",
+    "TrainingSession",
+    "TrainingSessionParameters",
     "Variant",
     "Verification",
     "__version__",

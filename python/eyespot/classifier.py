@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 import numpy as np
 
 from eyespot import training
-from eyespot.data import DataSource
 from eyespot.errors import DataError, ImageError, InvalidOption, ModelError
 from eyespot.export.onnx import METADATA_FACTS
 from eyespot.files import write_atomically
@@ -35,36 +34,32 @@ from eyespot.model_file import (
     starting_head,
 )
 from eyespot.multi_label_metrics import MultiLabelMetrics
-from eyespot.options import ModelParameters
 from eyespot.predictions import Inference
 from eyespot.progress import Phase, ProgressCallback
+from eyespot.trainable import Trainable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from eyespot._core import CancelToken
+    from eyespot.data import DataSource
     from eyespot.exporting import Export, InputForm, Sidecar
+    from eyespot.head import Head
     from eyespot.images import ImageInput
     from eyespot.model_metadata import ModelMetadata
-    from eyespot.options import Preprocessing
-    from eyespot.store import FeatureStore
-    from eyespot.training import TrainingReport
+    from eyespot.options import ModelParameters, Preprocessing
+    from eyespot.training import TrainedHead, TrainingReport
 
 __all__ = ["ImageModel"]
 
 MetricsT = TypeVar("MetricsT", ClassifierMetrics, MultiLabelMetrics)
 
 
-class ImageModel(ABC, Generic[MetricsT]):
+class ImageModel(Trainable, Generic[MetricsT]):
     """What the classifiers share: one ONNX model that is trained, asked and kept.
 
     See `ImageClassifier` and `MultiLabelImageClassifier`.
     """
-
-    #: Whether an image may bear several labels.
-    _multi_label: ClassVar[bool]
-    #: The class of the other kind, for messages.
-    _other_kind: ClassVar[str]
 
     def __init__(self, model: bytes, *, source: str = "<bytes>") -> None:
         if not isinstance(cast("object", model), (bytes, bytearray, memoryview)):
@@ -96,97 +91,19 @@ class ImageModel(ABC, Generic[MetricsT]):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(source, f"{METADATA_FACTS} is incomplete: {error!r}") from error
 
-    # -- making one ---------------------------------------------------------------------------
+    # -- making one; the ways to train are in Trainable ---------------------------------------
 
     @classmethod
-    def train(
-        cls,
-        data: DataSource,
-        parameters: ModelParameters | None = None,
-        *,
-        start: Self | None = None,
-        store: FeatureStore | None = None,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Self:
-        """Train a classifier.
-
-        Parameters
-        ----------
-        data : DataSource
-            Images with their labels: at least two labels, and two images of each.
-        parameters : ModelParameters, optional
-            How to train; the defaults are Create ML's.
-        start : classifier of this kind, optional
-            An earlier classifier on the same backbone, of the same kind and layer sizes, whose
-            weights the solver starts from: labels may have come or gone, and images too. A
-            logistic regressor ends at the same optimum, sooner; a multilayer perceptron goes on
-            from where it was.
-        store : FeatureStore, optional
-            Keeps embeddings, so that a later training, with other labels or more photos, need not
-            make them again.
-        progress : callable, optional
-            Called from this thread with a `Progress`, several times a second.
-        cancel : CancelToken, optional
-            Its ``cancel()``, from another thread or from `progress`, ends the work.
-
-        Returns
-        -------
-        ImageClassifier
-
-        Raises
-        ------
-        DataError
-            If the data cannot train a classifier, or all images of a label are unreadable.
-        DecodeError
-            If an image is unreadable and ``parameters.on_error`` is ``"raise"``.
-        InvalidOption
-            If an argument is of the wrong type, or the parameters name an unknown label.
-        IncompatibleParameters
-            If `start` is of another backbone or of other layers.
-        ExportError
-            If the backbone cannot become part of one ONNX file.
-        StoreError
-            If the store cannot be read or written.
-        Cancelled
-            If `cancel` was used.
-
-        Warns
-        -----
-        SkippedImagesWarning
-            If images could not be read and were left out.
-        ConvergenceWarning
-            If the solver used up its iterations before it reached its tolerance.
-
-        Notes
-        -----
-        The model's bytes follow from the images' contents, their labels and the parameters: not
-        from the number of threads, the order or the place of the files, the store, or the time.
-        """
-        data = cls._data(data)
-        if parameters is None:
-            parameters = ModelParameters()
-        elif not isinstance(cast("object", parameters), ModelParameters):
-            message = f"parameters is a {type(parameters).__name__}; allowed: ModelParameters"
-            raise InvalidOption(message, source="parameters", code="invalid_argument")
-        if not isinstance(cast("object", start), cls | None):
-            article = "a" if cls._multi_label else "an"
-            message = (
-                f"start is a {type(start).__name__}; allowed: {article} {cls.__name__}, or None"
-            )
-            raise InvalidOption(message, source="start", code="invalid_argument")
-        head = None
-        if start is not None:
-            head = starting_head(start._opened, parameters, data.classes)
-        trained = training.train(
-            data, parameters, start=head, store=store, progress=progress, cancel=cancel
-        )
+    def _of(cls, trained: TrainedHead) -> Self:
         classifier = cls(model_of(trained), source="<trained>")
         classifier.training_report = trained.report
         # These list the skipped files.
         classifier._training_metrics = cast("MetricsT", trained.training_metrics)
         classifier._validation_metrics = cast("MetricsT | None", trained.validation_metrics)
         return classifier
+
+    def _starting_head(self, parameters: ModelParameters, data: DataSource) -> Head:
+        return starting_head(self._opened, parameters, data.classes)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -503,21 +420,6 @@ class ImageModel(ABC, Generic[MetricsT]):
     @classmethod
     @abstractmethod
     def _read_metrics(cls, classes: Sequence[str], facts: Mapping[str, Any]) -> MetricsT: ...
-
-    @classmethod
-    def _data(cls, data: object) -> DataSource:
-        if not isinstance(data, DataSource):
-            message = (
-                f"data is a {type(data).__name__}; allowed: a DataSource, such as "
-                "DataSource.labeled_directories('photos')"
-            )
-            raise InvalidOption(message, source="data", code="invalid_argument")
-        if data.multi_label is not cls._multi_label:
-            found = "several labels" if data.multi_label else "one label"
-            read = "" if data.multi_label else ", or read the data with multi_label=True"
-            message = f"the data have {found} an image; use {cls._other_kind}{read}"
-            raise InvalidOption(message, source="data", code="invalid_argument")
-        return data
 
     def _run(
         self,

@@ -77,7 +77,28 @@ class ModifiedTrainingData(EyespotError):  # noqa: N818 - the name says what it 
 
 
 class IncompatibleParameters(EyespotError):  # noqa: N818 - the name says what it is
-    """The parameters differ from those that the session or checkpoint was made with."""
+    """The parameters differ from those that the session or checkpoint was made with.
+
+    Attributes
+    ----------
+    source : str
+        The parameter that differs.
+    original_value, new_value : object
+        What it was and is, where a session tells; both None otherwise.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str = "",
+        code: str = "",
+        original_value: object = None,
+        new_value: object = None,
+    ) -> None:
+        super().__init__(message, source=source, code=code)
+        self.original_value = original_value
+        self.new_value = new_value
 
 
 class CheckpointError(EyespotError):

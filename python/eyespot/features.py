@@ -268,16 +268,44 @@ class FeatureExtractor:
         return hash(self._fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        parts = {
+        return type(self).from_parts, self.to_parts()
+
+    def to_parts(self) -> tuple[dict[str, Any], bytes]:
+        """Return plain JSON values and the network, which `from_parts` makes an equal one of."""
+        values = {
             "name": self._name,
-            "model": self._model,
+            "source": self._runner.source,
             "n_features": self._n_features,
-            "preprocessing": self._preprocessing,
+            "preprocessing": self._preprocessing.to_json(),
             "output_name": self._output_name,
             "file_sha256": self._file_sha256,
-            "assumptions": self._assumptions,
+            "assumptions": list(self._assumptions),
         }
-        return _restored, (parts, self._runner.source)
+        return values, self._model
+
+    @classmethod
+    def from_parts(cls, values: Mapping[str, Any], model: bytes) -> Self:
+        """Return what `to_parts` was called on.
+
+        Raises
+        ------
+        InvalidOption
+            If the preprocessing cannot be read.
+        KeyError
+            If a value is missing.
+        ModelError
+            If ONNX Runtime refuses the network.
+        """
+        return cls(
+            name=values["name"],
+            model=model,
+            runner=NetworkRunner(model, source=values["source"]),
+            n_features=values["n_features"],
+            preprocessing=Preprocessing.from_json(values["preprocessing"]),
+            output_name=values["output_name"],
+            file_sha256=values["file_sha256"],
+            assumptions=tuple(values["assumptions"]),
+        )
 
     def __repr__(self) -> str:
         size = f"{self._preprocessing.width}x{self._preprocessing.height}"
@@ -426,11 +454,6 @@ class FeatureExtractor:
         import onnx
 
         return onnx.load_model_from_string(self._model)
-
-
-def _restored(parts: Mapping[str, Any], source: str) -> FeatureExtractor:
-    """Return a pickled extractor: a session of ONNX Runtime is not pickled but opened again."""
-    return FeatureExtractor(**parts, runner=NetworkRunner(parts["model"], source=source))
 
 
 def _invalid(message: str, source: str) -> InvalidOption:

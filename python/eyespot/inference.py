@@ -414,8 +414,9 @@ class _Run:
             workers.append(threading.Thread(target=self._infer, args=(options,), daemon=True))
 
         def look() -> None:
+            done = self.done  # of which all are told to be ready, before the caller hears of it
             self._tell_ready()
-            reporter.update(self.done)
+            reporter.update(done)
             self._check(cancel)
 
         finished = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from eyespot.store import FeatureStore
 
 __all__ = [
+    "Resumption",
     "TrainedHead",
     "TrainingReport",
     "extractor_of",
@@ -147,6 +148,26 @@ class TrainedHead:
     report: TrainingReport
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What makes a training one that can go on later.
+
+    Attributes
+    ----------
+    state : mapping or None
+        Of the head's fit, to go on from.
+    keep : callable
+        Told the iterations done, loss and accuracy, and what returns the state, after each
+        iteration and when the fit has ended; the last argument says which.
+    report_interval : int
+        Iterations after which progress is told, however little time has passed.
+    """
+
+    state: Mapping[str, Any] | None
+    keep: Callable[[int, Mapping[str, float], Callable[[], Mapping[str, Any]], bool], None]
+    report_interval: int = 1
+
+
 @dataclass(slots=True)
 class _Stopwatch:
     """Seconds of each phase, and a look at the cancel token between them."""
@@ -170,6 +191,7 @@ def train(
     *,
     start: Head | None = None,
     store: FeatureStore | None = None,
+    resumption: Resumption | None = None,
     progress: ProgressCallback | None = None,
     cancel: CancelToken | None = None,
 ) -> TrainedHead:
@@ -187,6 +209,8 @@ def train(
         starts from.
     store : FeatureStore, optional
         Where embeddings are looked for first, and kept.
+    resumption : Resumption, optional
+        Where the head's fit goes on, and who keeps its state.
     progress : callable, optional
         Told about each phase, from this thread.
     cancel : CancelToken, optional
@@ -245,7 +269,15 @@ def train(
     warn_of_skipped(features.errors, len(paths))
     watch.lap(Phase.EXTRACTING_FEATURES)
 
-    fit = _fit(sides, data.classes, parameters, start=start, progress=progress, cancel=cancel)
+    fit = _fit(
+        sides,
+        data.classes,
+        parameters,
+        start=start,
+        resumption=resumption,
+        progress=progress,
+        cancel=cancel,
+    )
     if fit.stop_reason is StopReason.max_iterations and isinstance(fit, HeadFit):
         # A perceptron's minimum is not what predicts best, so there is nothing to warn of.
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
@@ -591,6 +623,7 @@ def _fit(
     parameters: ModelParameters,
     *,
     start: Head | None,
+    resumption: Resumption | None,
     progress: ProgressCallback | None,
     cancel: CancelToken | None,
 ) -> HeadFit | PerceptronFit:
@@ -599,8 +632,13 @@ def _fit(
     reporter.update(0)
 
     def tell(step: HeadIteration) -> None:
+        metrics = {"loss": step.loss, "accuracy": step.accuracy}
+        due = False
+        if resumption is not None:
+            resumption.keep(step.iteration, metrics, step.state, False)
+            due = step.iteration % resumption.report_interval == 0
         if step.iteration < parameters.max_iterations:  # the last is told below
-            reporter.update(step.iteration, {"loss": step.loss, "accuracy": step.accuracy})
+            reporter.update(step.iteration, metrics, force=due)
 
     side = sides.augmented or sides.training
     options: dict[str, Any] = {
@@ -609,6 +647,7 @@ def _fit(
         "n_threads": parameters.n_threads,
         "seed": parameters.seed,
         "callback": tell,
+        "state": None if resumption is None else resumption.state,
         "cancel": cancel,
         "groups": _groups(sides),
         "sample_weight": None if sides.augmented is None else sides.augmented.weights,
@@ -630,6 +669,10 @@ def _fit(
             fit = fit_perceptron(*one, layer_sizes=layer_sizes, start=start, **options)
         else:
             fit = fit_softmax(*one, l2=parameters.l2, start=layer, **options)
+    told = {"loss": fit.loss, "accuracy": fit.accuracy}
+    if resumption is not None and fit.stop_reason is not StopReason.no_progress:
+        # Else the state is that after a step that failed; the way from the one before leads here.
+        resumption.keep(fit.n_iterations, told, lambda: fit.state, True)
     if progress is not None:  # fewer iterations than allowed were all there was to do
         progress(
             Progress(
@@ -637,7 +680,7 @@ def _fit(
                 done=fit.n_iterations,
                 total=fit.n_iterations,
                 elapsed_s=time.perf_counter() - started,
-                metrics={"loss": fit.loss, "accuracy": fit.accuracy},
+                metrics=told,
             )
         )
     return fit

@@ -112,6 +112,23 @@ def test_a_resumed_fit_is_the_same_bits_as_one_without_a_pause():
         assert second.n_evaluations == whole.n_evaluations
 
 
+def test_a_resumed_fit_has_the_predictions_to_calibrate_by():
+    x, y = problem()
+    states = []
+    options = {"l2": "auto", "held_out": True, "tolerance": 1e-7}
+    whole = fit_softmax(
+        x, y, 5, **options, callback=lambda step: states.append(step.state()), max_iterations=9
+    )
+    assert len(states) == whole.n_iterations > 2
+    for state in states[::3]:
+        again = fit_softmax(x, y, 5, **options, state=state, max_iterations=9)
+        assert again.weights.tobytes() == whole.weights.tobytes()
+        assert again.held_out.rows.tolist() == whole.held_out.rows.tolist()
+        predicted = again.held_out.log_probabilities
+        assert predicted.tobytes() == whole.held_out.log_probabilities.tobytes()
+        assert again.l2 == whole.l2
+
+
 def test_a_state_of_another_problem_is_refused():
     x, y = problem()
     state = fit_softmax(x, y, 5, l2=1e-3, max_iterations=2).state

@@ -214,8 +214,7 @@ def fit_perceptron(
         solver.start_at(list(start.layers))
     else:
         solver.start(seed % 2**64)
-    reason = iterate(solver, len(y), max_iterations, callback)
-    final = solver.get_state() | key
+    reason = iterate(solver, len(y), max_iterations, callback, key)
     fit = PerceptronFit(
         head=Head(tuple(solver.solution())),
         l2=strength,
@@ -227,7 +226,7 @@ def fit_perceptron(
         relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
-        state=final,
+        state=solver.get_state() | key,
     )
     if not held_out:
         return fit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -50,6 +50,10 @@ class HeldOut:
     rows: NDArray[np.int64]
     log_probabilities: NDArray[np.float32]
     n_folds: int
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the arguments that make it anew."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def gather(

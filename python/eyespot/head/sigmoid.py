@@ -148,10 +148,7 @@ def fit_sigmoid(
         )
     else:
         solver.start()
-    reason = iterate(solver, len(y), max_iterations, callback)
-    weights, bias = solver.solution()
-    final = solver.get_state()
-    final |= {
+    key = {
         "version": _STATE_VERSION,
         "output": "sigmoid",
         "n_rows": len(y),
@@ -159,6 +156,8 @@ def fit_sigmoid(
         "n_classes": y.shape[1],
         "l2": strength,
     }
+    reason = iterate(solver, len(y), max_iterations, callback, key)
+    weights, bias = solver.solution()
     return HeadFit(
         weights=weights,
         bias=bias,
@@ -171,7 +170,7 @@ def fit_sigmoid(
         relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
-        state=final,
+        state=solver.get_state() | key,
         path=path,
         output="sigmoid",
     )

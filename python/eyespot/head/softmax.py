@@ -283,7 +283,9 @@ def fit_softmax(
     else:
         strength = number(l2, "l2", word="auto")
     predictions = path.held_out if path is not None else None
-    if held_out and path is None:
+    if held_out and state is not None and state.get("held_out"):
+        predictions = HeldOut(**state["held_out"])
+    elif held_out and path is None:
         predictions = predict_held_out(
             x,
             y,
@@ -316,16 +318,16 @@ def fit_softmax(
         )
     elif state is not None:
         solver.set_state(dict(state))
-    reason = iterate(solver, len(y), max_iterations, callback)
-    coefficients, bias = solver.solution()
-    final = solver.get_state()
-    final |= {
+    key = {
         "version": _STATE_VERSION,
         "n_rows": len(y),
         "n_features": x.shape[1],
         "n_classes": n_classes,
         "l2": strength,
+        "held_out": predictions and predictions.to_state(),
     }
+    reason = iterate(solver, len(y), max_iterations, callback, key)
+    coefficients, bias = solver.solution()
     return HeadFit(
         weights=coefficients,
         bias=bias,
@@ -338,7 +340,7 @@ def fit_softmax(
         relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
-        state=final,
+        state=solver.get_state() | key,
         path=path,
         held_out=predictions,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["LEAST_LOSS", "HeadIteration", "StopReason", "iterate"]
 
@@ -45,6 +45,8 @@ class HeadIteration:
         As in `HeadFit`.
     accuracy : float
         Fraction of the training rows classified rightly, unweighted.
+    state : callable
+        Returns what to resume from after this iteration, as `HeadFit.state`; only during the call.
     """
 
     iteration: int
@@ -52,6 +54,7 @@ class HeadIteration:
     loss: float
     gradient_norm: float
     accuracy: float
+    state: Callable[[], dict[str, Any]] = field(default=dict, repr=False, compare=False)
 
 
 class Stepper(Protocol):
@@ -83,14 +86,21 @@ class Stepper(Protocol):
     def test(self) -> bool:
         """Whether the tolerance is reached."""
 
+    def get_state(self) -> dict[str, Any]:
+        """Return plain arrays and numbers to go on from."""
+
 
 def iterate(
     solver: Stepper,
     n_rows: int,
     max_iterations: int,
     callback: Callable[[HeadIteration], bool | None] | None,
+    key: Mapping[str, Any] | None = None,
 ) -> StopReason:
-    """Step until the solver ends, `max_iterations` are done, or the callback says True."""
+    """Step until the solver ends, `max_iterations` are done, or the callback says True.
+
+    `key` belongs to the state beside the solver's own.
+    """
     while True:
         before = solver.iteration
         if before >= max_iterations:
@@ -106,6 +116,7 @@ def iterate(
                 loss=solver.loss,
                 gradient_norm=solver.gradient_norm,
                 accuracy=solver.n_correct / n_rows,
+                state=lambda: solver.get_state() | dict(key or {}),
             )
         ):
             return StopReason.stopped
