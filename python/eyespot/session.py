@@ -104,6 +104,11 @@ class TrainingSessionParameters:
         return Path(self.session_directory)
 
     @property
+    def exists(self) -> bool:
+        """Whether the folder holds a session."""
+        return (self.directory / _SESSION).is_file()
+
+    @property
     def checkpoints_directory(self) -> Path:
         """The folder of its checkpoints."""
         return self.directory / "checkpoints"
@@ -167,7 +172,7 @@ class TrainingSession:
             sources.append(parameters.validation)
         for source in sources:
             source.hashes(n_threads=parameters.n_threads, progress=progress, cancel=cancel)
-        if not (where / _SESSION).is_file():
+        if not session_parameters.exists:
             return cls._make(data, parameters, session_parameters)
         values = _session_values(where)
         given = json.loads(json.dumps(parameter_values(parameters)))

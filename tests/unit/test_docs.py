@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from photos import photo_folder
 from small_model import small_model
 
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "export.md"
 
 
 def test_the_examples_on_exporting_run(tmp_path, monkeypatch, capsys):
@@ -25,3 +27,17 @@ def test_the_examples_on_exporting_run(tmp_path, monkeypatch, capsys):
     written = {path.name for path in tmp_path.iterdir()}
     assert {"web.onnx", "small.onnx", "Pets.mlpackage"} <= written
     assert "passed on 32 photos" in capsys.readouterr().out
+
+
+def test_the_example_on_going_on_runs(tmp_path, monkeypatch, capsys):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"## Going on.*?```python\n(.*?)```", text, re.DOTALL)
+    photo_folder(tmp_path / "photos", {"blue": 20, "red": 20})
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    first = names["model"].to_bytes()
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["model"].to_bytes() == first
+    assert names["model"].training_report.n_reused == 40
+    assert "extracting features: 40 of 40" in capsys.readouterr().out

@@ -31,6 +31,7 @@ def extract(
     path_column: options.PathColumn = "path",
     label_column: options.LabelColumn = "label",
     on_error: options.Errors = options.OnError.SKIP,
+    store: options.Store = None,
     threads: options.Threads = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -45,6 +46,7 @@ def extract(
     import numpy as np
 
     from eyespot.files import write_atomically
+    from eyespot.store import FeatureStore
     from eyespot.training import warn_of_skipped
 
     check_writable(output)
@@ -59,7 +61,11 @@ def extract(
         paths = list(data.paths)
     with working(quiet=quiet) as display:
         features = extractor.extract(
-            paths, n_threads=threads, on_error=on_error.value, progress=display
+            paths,
+            n_threads=threads,
+            on_error=on_error.value,
+            progress=display,
+            store=None if store is None else FeatureStore(store),
         )
         warn_of_skipped(features.errors, len(paths))
     if len(features.indices) == 0:

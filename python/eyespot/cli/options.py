@@ -42,6 +42,7 @@ DATA_PANEL = "Data"
 NETWORK_PANEL = "Backbone"
 SOLVER_PANEL = "Training"
 AUGMENT_PANEL = "Augmentation"
+KEEP_PANEL = "Going on"
 
 Photos = Annotated[
     Path,
@@ -142,6 +143,16 @@ Copies = Annotated[
         "flip make 4 x 3).",
         show_default=False,
         rich_help_panel=AUGMENT_PANEL,
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Keep embeddings there, so that photos that were seen once, under whatever label, "
+        "need not be embedded again.",
+        show_default=False,
+        rich_help_panel=KEEP_PANEL,
     ),
 ]
 Threads = Annotated[

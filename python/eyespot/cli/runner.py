@@ -54,6 +54,7 @@ _SAID_IN_OPTIONS = {
     "copies_per_image=": "--copies ",
     "n_copies is": "--tiles is",
     "side is": "--size is",
+    "give a new session directory": "give another folder to --session",
 }
 
 

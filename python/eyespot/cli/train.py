@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
 from eyespot import screen
 from eyespot.cli import options
 from eyespot.cli.runner import check_writable, count, print_json, working
-from eyespot.errors import InvalidOption
+from eyespot.errors import Cancelled, InvalidOption
 from eyespot.options import ClassifierKind
+from eyespot.progress import Phase
 from eyespot.rendering import percent
 
 if TYPE_CHECKING:
@@ -146,6 +147,16 @@ def train(
             rich_help_panel=options.SOLVER_PANEL,
         ),
     ] = None,
+    session: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the training there: after an interruption, the same command goes on.",
+            show_default=False,
+            rich_help_panel=options.KEEP_PANEL,
+        ),
+    ] = None,
+    store: options.Store = None,
     threads: options.Threads = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -167,6 +178,10 @@ def train(
     if plan is None and balance_copies:
         message = "--balance-copies goes with --augment, such as --augment photos"
         raise InvalidOption(message, source="--balance-copies", code="invalid_argument")
+    for option, value in (("--start", start), ("--store", store)):
+        if session is not None and value is not None:
+            message = f"{option} does not go with --session, which keeps its own state"
+            raise InvalidOption(message, source=option, code="invalid_argument")
     data = read(photos)
     if plan is not None and balance_copies:
         plan = plan.balanced(data.counts())
@@ -189,14 +204,19 @@ def train(
         labels = count(len(data.classes), "label")
         others = f"; passed over {count(len(data.ignored), 'file')}" if data.ignored else ""
         typer.echo(f"{photos}: {count(len(data), 'image')} of {labels}{others}", err=True)
+    kept = _Kept(start=start, session=session, store=store)
+    if session is not None and not quiet:
+        _tell_session(session)
     with working(quiet=quiet) as display, display.told_by("eyespot.budget"):
         model: ImageClassifier | MultiLabelImageClassifier
         if multi_label:
-            model = _train(MultiLabelImageClassifier, data, parameters, start, display)
+            model = _train(MultiLabelImageClassifier, data, parameters, kept, display)
         else:
-            model = _train(ImageClassifier, data, parameters, start, display)
+            model = _train(ImageClassifier, data, parameters, kept, display)
     report = model.training_report
     assert report is not None
+    if store is not None and not quiet:
+        screen.note(f"{count(report.n_reused, 'embedding')} taken from {store}")
     for text in () if quiet else report.notes:
         screen.note(text)
     model.save(output)
@@ -211,15 +231,53 @@ def train(
     typer.echo(f"\nSaved {output} ({size_mb:.1f} MB of ONNX). Try: eyespot predict {output} PHOTO")
 
 
+class _Kept(NamedTuple):
+    """What a training begins with beside the photos."""
+
+    start: Path | None
+    session: Path | None
+    store: Path | None
+
+
+def _tell_session(folder: Path) -> None:
+    """Say what there is to go on from."""
+    from eyespot.session import TrainingSession, TrainingSessionParameters
+
+    how = TrainingSessionParameters(session_directory=folder)
+    if not how.exists:
+        return
+    session = TrainingSession.restore(how)
+    done = [count(len(session.store), "embedding")]
+    if session.phase is Phase.TRAINING:
+        done.append(count(session.iteration, "iteration"))
+    began = f"{session.date.astimezone():%Y-%m-%d %H:%M}"
+    screen.note(f"going on with {folder}, begun {began}: {' and '.join(done)} done")
+
+
 def _train(
     kind: type[KindT],
     data: DataSource,
     parameters: ModelParameters,
-    start: Path | None,
+    kept: _Kept,
     progress: ProgressCallback,
 ) -> KindT:
-    earlier = None if start is None else kind.load(start)
-    return kind.train(data, parameters, start=earlier, progress=progress)
+    from eyespot.session import TrainingSessionParameters
+    from eyespot.store import FeatureStore
+
+    try:
+        return kind.train(
+            data,
+            parameters,
+            TrainingSessionParameters(session_directory=kept.session),
+            start=None if kept.start is None else kind.load(kept.start),
+            store=None if kept.store is None else FeatureStore(kept.store),
+            progress=progress,
+        )
+    except (KeyboardInterrupt, Cancelled):
+        if (folder := kept.session or kept.store) is not None:
+            what = "training" if kept.session else "embeddings"
+            screen.note(f"the {what} by now: kept in {folder}; the same command goes on from there")
+        raise
 
 
 def _training_json(model: ImageClassifier | MultiLabelImageClassifier) -> dict[str, Any]:
@@ -230,6 +288,7 @@ def _training_json(model: ImageClassifier | MultiLabelImageClassifier) -> dict[s
         "report": {
             "seconds": dict(report.seconds),
             "images_per_second": report.images_per_second,
+            "reused": report.n_reused,
             "skipped": [
                 {"file": error.source, "code": error.code, "message": error.message}
                 for error in report.skipped
