@@ -300,17 +300,20 @@ class Shelf:
         found = np.zeros(len(keys), np.bool_)
         used: set[int] = set()
         n_damaged = 0
-        for i in np.flatnonzero(first < last).tolist():
-            for position in self._order[first[i] : last[i]].tolist():
-                which = int(np.searchsorted(self._starts, position, "right")) - 1
-                data = self._segments[which].row(position - int(self._starts[which]))
+        there = np.flatnonzero(first < last)
+        candidates = self._order[first[there]]
+        which = np.searchsorted(self._starts, candidates, "right") - 1
+        rows = candidates - self._starts[which]
+        for i, segment, row in zip(there.tolist(), which.tolist(), rows.tolist(), strict=True):
+            data = self._segments[segment].row(row)
+            if data is None:
+                n_damaged += 1
+                data = self._other_row(int(first[i]) + 1, int(last[i]))
                 if data is None:
-                    n_damaged += 1
                     continue
-                values[places[i]] = np.frombuffer(data, "<f4")
-                found[i] = True
-                used.add(which)
-                break
+            values[places[i]] = np.frombuffer(data, "<f4")
+            found[i] = True
+            used.add(segment)
         if n_damaged:
             logger.warning(
                 "%s: %d damaged rows were passed over; prune() removes them",
@@ -318,10 +321,19 @@ class Shelf:
                 n_damaged,
             )
         now_s = time.time()
-        for which in used:
-            if now_s - self._segments[which].last_use_s > _USE_EVERY_S:
-                self._segments[which].set_last_use(now_s)
+        for segment in used:
+            if now_s - self._segments[segment].last_use_s > _USE_EVERY_S:
+                self._segments[segment].set_last_use(now_s)
         return found
+
+    def _other_row(self, first: int, last: int) -> bytes | None:
+        """Return the first good one of the copies of a row, by their places among sorted keys."""
+        for position in self._order[first:last].tolist():
+            segment = int(np.searchsorted(self._starts, position, "right")) - 1
+            data = self._segments[segment].row(position - int(self._starts[segment]))
+            if data is not None:
+                return data
+        return None
 
     def append(self, keys: NDArray[np.bytes_], rows: NDArray[np.float32]) -> None:
         """Add rows; they are safe on disk two seconds later at most.
