@@ -9,15 +9,21 @@ import secrets
 import stat
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eyespot.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["write_atomically"]
 
 _STALE_S = 3600.0  # no write lasts this long: what left such a file behind was killed
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(
+    path: str | os.PathLike[str], data: bytes | Sequence[bytes | memoryview]
+) -> None:
     """Write `data` to `path`: to a temporary file beside it, synced, then renamed.
 
     Parameters
@@ -25,16 +31,17 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     path : str or path
         The file to make or to replace. A symbolic link stays, and what it points to is replaced.
         A device or a pipe, such as ``/dev/stdout``, is written to; it cannot be replaced.
-    data : bytes
-        All of the file.
+    data : bytes, or a sequence of bytes or memoryviews
+        All of the file, or its parts in their order.
 
     Raises
     ------
     ExportError
         If the file cannot be written. A file that was there is then as it was.
     """
+    parts = [data] if isinstance(data, bytes) else data
     if _is_special(path):
-        _write_through(path, data)
+        _write_through(path, parts)
         return
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -48,7 +55,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     temporary = target.with_name(f"{prefix}{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -56,7 +63,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         _remove(temporary)
         state = "the file that was there is unchanged" if target.exists() else "nothing was written"
         reason = error.strerror or str(error)
-        message = f"{path}: could not be written ({reason}, {len(data):,} bytes needed); {state}"
+        needed = sum(memoryview(part).nbytes for part in parts)
+        message = f"{path}: could not be written ({reason}, {needed:,} bytes needed); {state}"
         raise ExportError(message, source=str(path), code="io") from error
     except BaseException:  # Ctrl-C: leave nothing behind
         _remove(temporary)
@@ -73,10 +81,10 @@ def _is_special(path: str | os.PathLike[str]) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _write_through(path: str | os.PathLike[str], data: bytes) -> None:
+def _write_through(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview]) -> None:
     try:
         with Path(path).open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
     except OSError as error:
         message = f"{path}: could not be written ({error.strerror or error})"
         raise ExportError(message, source=str(path), code="io") from error

@@ -19,6 +19,7 @@ from eyespot.errors import CheckpointError, ExportError
 from eyespot.files import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,17 +53,20 @@ def write_record(path: Path, header: Mapping[str, Any], values: Mapping[str, Any
     """
     arrays: list[NDArray[Any]] = []
     tree = _without_arrays(values, arrays)
-    data = b"".join(array.tobytes() for array in arrays)
+    parts = [array.reshape(-1).view(np.uint8).data for array in arrays]  # not copied
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     text = json.dumps(
         {
             "version": VERSION,
             "header": header,
             "values": tree,
             "arrays": [[array.dtype.str, list(array.shape)] for array in arrays],
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": digest.hexdigest(),
         }
     ).encode()
-    _write(path, MAGIC + len(text).to_bytes(_LENGTH_BYTES, "little") + text + data)
+    _write(path, [MAGIC, len(text).to_bytes(_LENGTH_BYTES, "little"), text, *parts])
 
 
 def write_values(path: Path, values: Mapping[str, Any]) -> None:
@@ -144,7 +148,7 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     return CheckpointError(message, source=str(path), code="corrupt_checkpoint")
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | Sequence[bytes | memoryview]) -> None:
     try:
         write_atomically(path, data)
     except ExportError as error:

@@ -241,7 +241,9 @@ class SegmentWriter:
     def _open(self) -> None:
         rows = self.index.with_suffix(_ROWS)
         self._files = [path.open("xb", buffering=0) for path in (rows, self.index)]
-        fcntl.flock(self._files[1], fcntl.LOCK_EX)  # until it is closed, or we are killed
+        # Until it is closed, or we are killed. Without locks nobody removes what might be in use.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._files[1], fcntl.LOCK_EX)
 
     def _close(self) -> None:
         for file in self._files:

@@ -346,6 +346,12 @@ def test_other_data_are_refused_and_moved_ones_are_not(photos, data, parameters,
         ImageClassifier.resume(ImageClassifier.restore_training_session(how)).result(60)
     file.write_bytes(content)
 
+    session = again(DataSource.labeled_directories(photos))
+    file.write_bytes(content + b"\0\0")
+    with pytest.raises(ModifiedTrainingData, match=r"green_0003\.png"):
+        ImageClassifier.resume(session).result(60)
+    file.write_bytes(content)
+
     photos.rename(tmp_path / "moved")
     (tmp_path / "moved" / "red" / "red_0000.png").rename(tmp_path / "moved" / "red" / "zzz.png")
     session = again(DataSource.labeled_directories(tmp_path / "moved"))
