@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
@@ -171,7 +172,7 @@ def test_a_job_left_alone_does_not_keep_python_from_ending():
         capture_output=True,
         text=True,
         timeout=60,
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=True,
     )
     assert done.stdout.split() == ["end", "stopped"]
