@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import queue
 import threading
@@ -156,6 +155,8 @@ class Job(Generic[T]):
         return self._future.result(timeout)
 
     def __await__(self) -> Generator[Any, None, T]:
+        import asyncio
+
         return asyncio.wrap_future(self._future).__await__()
 
     def __repr__(self) -> str:

@@ -129,6 +129,7 @@ class TrainingSession:
     Attributes
     ----------
     session_parameters : TrainingSessionParameters
+        Where it is kept.
     parameters : ModelParameters
         How to train.
     data : DataSource

@@ -94,7 +94,8 @@ class FeatureStore:
             if not self.path.is_dir():
                 message = f"{self.path}: is a file; a feature store is a folder"
                 raise StoreError(message, source=str(self.path), code="io")
-            if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            others = any(not entry.name.startswith(".") for entry in self.path.iterdir())
+            if others and not marker.is_file():  # else another process has made it just now
                 message = (
                     f"{self.path}: holds other files and is no feature store; give a new or an "
                     "empty folder"
