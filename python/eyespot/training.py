@@ -687,7 +687,7 @@ def _fit(
 
 
 def _groups(sides: _Sides) -> NDArray[np.int64] | None:
-    """Number the image that each row to fit shows; None where no two rows show the same.
+    """Return the number of the image of each row to fit; None where no two rows show the same.
 
     Cross-validation must not see a held-out image among the others. Copies of a file, under the
     same label or another, have embeddings that are equal to the last bit; so equal ones are one.
@@ -701,7 +701,8 @@ def _groups(sides: _Sides) -> NDArray[np.int64] | None:
     if sides.augmented is None:
         return None if len(np.unique(first)) == len(first) else first
     # The originals stand in the order of the training side, each before its copies.
-    return first[np.cumsum(~sides.augmented.copies) - 1]
+    image: NDArray[np.int64] = first[np.cumsum(~sides.augmented.copies) - 1]
+    return image
 
 
 def _calibrated(
