@@ -90,6 +90,7 @@ PYTHON_LEVELS: dict[str, float] = {
     "measuring": 3,
     "metrics": 4,
     "multi_label_metrics": 4,
+    "sides": 5.5,
     "training": 6,
     "session_files": 6.2,
     "session": 6.4,

@@ -7,7 +7,6 @@ validation images then go through the backbone in one pass.
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from eyespot.errors import (
     InvalidOption,
     SkippedImagesWarning,
 )
-from eyespot.features import FeatureExtractor, Features
+from eyespot.features import FeatureExtractor
 from eyespot.head import (
     Head,
     HeadFit,
@@ -46,12 +45,10 @@ from eyespot.metrics import ClassifierMetrics
 from eyespot.multi_label_metrics import MultiLabelMetrics
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.progress import Phase, Progress, ProgressCallback, ProgressReporter, logger
-from eyespot.splitting import group_by_content
+from eyespot.sides import NAMED_FILES, Side, Sides, groups_of, listed, sides_of
 from eyespot.variants import Variants
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from eyespot._core import CancelToken
     from eyespot.hashing import ContentHashes
     from eyespot.store import FeatureStore
@@ -67,7 +64,6 @@ __all__ = [
     "warn_of_skipped",
 ]
 
-_NAMED_FILES = 5
 _STORED_METRICS = (
     "n_images",
     "accuracy",
@@ -265,7 +261,7 @@ def train(
         store=store,
         contents=contents,
     )
-    sides = _sides(features, split, 1.0 if variants is None else variants.plan.copies_weight)
+    sides = sides_of(features, split, 1.0 if variants is None else variants.plan.copies_weight)
     warn_of_skipped(features.errors, len(paths))
     watch.lap(Phase.EXTRACTING_FEATURES)
 
@@ -361,62 +357,11 @@ def warn_of_skipped(errors: Sequence[ImageError], n_images: int) -> None:
     """Warn that `errors` of `n_images` were left out, naming the first few."""
     if not errors:
         return
-    named = "; ".join(str(error) for error in errors[:_NAMED_FILES])
-    more = len(errors) - _NAMED_FILES
+    named = "; ".join(str(error) for error in errors[:NAMED_FILES])
+    more = len(errors) - NAMED_FILES
     rest = f"; and {more:,} more" if more > 0 else ""
     message = f"{len(errors):,} of {n_images:,} images could not be read: {named}{rest}"
     warnings.warn(message, SkippedImagesWarning, stacklevel=3)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """Images and their augmented copies, the copies of an image after it."""
-
-    embeddings: NDArray[np.float32]
-    targets: NDArray[Any]
-    copies: NDArray[np.bool_]
-    weights: NDArray[np.float64]
-
-    @property
-    def multi_label(self) -> bool:
-        return self.targets.ndim == 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Side:
-    """The usable images of one side of the split."""
-
-    embeddings: NDArray[np.float32]
-    targets: NDArray[Any]
-    skipped: tuple[ImageError, ...]
-
-    @property
-    def multi_label(self) -> bool:
-        return self.targets.ndim == 2
-
-    def counts(self, classes: Sequence[str]) -> dict[str, int]:
-        if self.multi_label:
-            numbers = self.targets.sum(axis=0)
-        else:
-            numbers = np.bincount(self.targets, minlength=len(classes))
-        return dict(zip(classes, numbers.tolist(), strict=True))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sides:
-    training: _Side
-    validation: _Side | None
-    #: With augmentation, what the head is fitted to: the training side and its copies.
-    augmented: _Rows | None = None
-
-    @property
-    def n_copies(self) -> int:
-        return 0 if self.augmented is None else int(self.augmented.copies.sum())
-
-
-def _listed(labels: Sequence[str], most: int = 10) -> str:
-    shown = ", ".join(repr(label) for label in labels[:most])
-    return f"{shown} and {len(labels) - most:,} more" if len(labels) > most else shown
 
 
 def _check_trainable(data: DataSource) -> tuple[str, ...]:
@@ -425,7 +370,7 @@ def _check_trainable(data: DataSource) -> tuple[str, ...]:
     alone = [label for label, count in data.counts().items() if count == 1]
     if alone:
         message = (
-            f"only one image of {_listed(alone)}: training needs at least 2 images of each label, "
+            f"only one image of {listed(alone)}: training needs at least 2 images of each label, "
             "and 10 or more are better; add images or take the label out"
         )
         raise DataError(message, source=alone[0], code="too_few_images")
@@ -507,8 +452,8 @@ def _variants(
     unknown = [label for label in plan.copies_per_class if label not in split.train.classes]
     if unknown:
         message = (
-            f"copies_per_class has {_listed(unknown)}, which the data do not; "
-            f"their labels are {_listed(split.train.classes)}"
+            f"copies_per_class has {listed(unknown)}, which the data do not; "
+            f"their labels are {listed(split.train.classes)}"
         )
         raise InvalidOption(message, source="copies_per_class", code="invalid_argument")
     if plan.copies_per_class and split.train.multi_label:
@@ -526,12 +471,12 @@ def _variants(
 
 
 def _augmentation_facts(
-    variants: Variants, sides: _Sides, classes: Sequence[str], head: Head
+    variants: Variants, sides: Sides, classes: Sequence[str], head: Head
 ) -> dict[str, Any]:
     """Return the plan in full, and how the head does on the copies."""
     rows = sides.augmented
     assert rows is not None
-    copies = _Side(
+    copies = Side(
         embeddings=rows.embeddings[rows.copies], targets=rows.targets[rows.copies], skipped=()
     )
     metrics = _metrics(copies, classes, head) if len(copies.targets) else None
@@ -544,81 +489,8 @@ def _augmentation_facts(
     }
 
 
-def _weights(
-    groups: NDArray[np.int64], copies: NDArray[np.bool_], copies_weight: float | None
-) -> NDArray[np.float64]:
-    """Return the weight of each row. Those of an image sum to their number, however they share it.
-
-    So a class with more copies an image counts for more, which is what they may be made for.
-    """
-    weights = np.ones(len(groups))
-    if copies_weight is None:
-        return weights
-    _, image = np.unique(groups, return_inverse=True)
-    n_copies = np.bincount(image, weights=copies)[image]
-    n_rows = np.bincount(image)[image]
-    copied = n_copies > 0
-    each = np.where(copies, copies_weight / np.maximum(n_copies, 1), 1.0)
-    weights[copied] = (n_rows * each / (1 + copies_weight))[copied]
-    return weights
-
-
-def _sides(features: Features, split: Split, copies_weight: float | None) -> _Sides:
-    """Hand out the embeddings of the one pass to both sides; refuse a label that lost all."""
-    classes = split.train.classes
-    boundary = len(split.train)
-    augmented = None
-    if features.variants is not None:
-        inside = slice(0, int(np.searchsorted(features.indices, boundary)))
-        groups = features.indices[inside]
-        copies = features.variants[inside] >= 0
-        augmented = _Rows(
-            embeddings=features.embeddings[inside],
-            targets=split.train.targets[groups],
-            copies=copies,
-            weights=_weights(groups, copies, copies_weight),
-        )
-        originals = features.variants < 0
-        features = Features(
-            embeddings=features.embeddings[originals],
-            indices=features.indices[originals],
-            errors=features.errors,
-        )
-    inner = int(np.searchsorted(features.indices, boundary))
-    training = _Side(
-        embeddings=features.embeddings[:inner],
-        targets=split.train.targets[features.indices[:inner]],
-        skipped=tuple(error for error in features.errors if error.index < boundary),
-    )
-    lost = [label for label, count in training.counts(classes).items() if count == 0]
-    if lost:
-        reasons = "; ".join(str(error) for error in training.skipped[:_NAMED_FILES])
-        of = "" if len(lost) == len(classes) else f" of {_listed(lost)}"
-        message = f"no image{of} could be read, so there is nothing to learn from: {reasons}"
-        raise DataError(message, source=lost[0], code="no_usable_images")
-    if training.multi_label and (everywhere := training.targets.all(axis=0)).any():
-        label = classes[int(np.argmax(everywhere))]
-        message = (
-            f"every image that could be read bears the label {label!r}, so it cannot be learnt; "
-            "add images that do not, or take the label out"
-        )
-        raise DataError(message, source=label, code="no_usable_images")
-    if split.validation is None:
-        return _Sides(training=training, validation=None, augmented=augmented)
-    validation = _Side(
-        embeddings=features.embeddings[inner:],
-        targets=split.validation.targets[features.indices[inner:] - boundary],
-        skipped=tuple(error for error in features.errors if error.index >= boundary),
-    )
-    return _Sides(
-        training=training,
-        validation=validation if len(validation.targets) else None,
-        augmented=augmented,
-    )
-
-
 def _fit(
-    sides: _Sides,
+    sides: Sides,
     classes: Sequence[str],
     parameters: ModelParameters,
     *,
@@ -649,7 +521,7 @@ def _fit(
         "callback": tell,
         "state": None if resumption is None else resumption.state,
         "cancel": cancel,
-        "groups": _groups(sides),
+        "groups": groups_of(sides),
         "sample_weight": None if sides.augmented is None else sides.augmented.weights,
     }
     layer_sizes = parameters.classifier.layer_sizes
@@ -686,28 +558,9 @@ def _fit(
     return fit
 
 
-def _groups(sides: _Sides) -> NDArray[np.int64] | None:
-    """Return the number of the image of each row to fit; None where no two rows show the same.
-
-    Cross-validation must not see a held-out image among the others. Copies of a file, under the
-    same label or another, have embeddings that are equal to the last bit; so equal ones are one.
-    """
-    digests = [
-        hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in sides.training.embeddings
-    ]
-    first = np.arange(len(digests))
-    for positions in group_by_content(digests).values():
-        first[positions] = positions[0]
-    if sides.augmented is None:
-        return None if len(np.unique(first)) == len(first) else first
-    # The originals stand in the order of the training side, each before its copies.
-    image: NDArray[np.int64] = first[np.cumsum(~sides.augmented.copies) - 1]
-    return image
-
-
 def _calibrated(
     fit: HeadFit | PerceptronFit,
-    sides: _Sides,
+    sides: Sides,
     classes: Sequence[str],
     parameters: ModelParameters,
 ) -> tuple[Head, Calibration | None]:
@@ -745,7 +598,7 @@ def _not_converged(fit: HeadFit | PerceptronFit) -> str:
 
 
 def _metrics(
-    side: _Side, classes: Sequence[str], head: Head
+    side: Side, classes: Sequence[str], head: Head
 ) -> ClassifierMetrics | MultiLabelMetrics:
     kind = MultiLabelMetrics if side.multi_label else ClassifierMetrics
     return kind.from_probabilities(

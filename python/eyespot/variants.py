@@ -125,7 +125,8 @@ class Variants:
         if plan < 0:
             return b""
         values = self.plan.to_dict()
-        del values["copies_per_class"]
+        for name in ("copies_per_class", "copies_weight"):  # which change no pixel
+            del values[name]
         if plan > 0 or self.plan.copies_per_image is not None:  # each draws from the whole ranges
             values["copies_per_image"] = "any"
             del values["max_copies"]
