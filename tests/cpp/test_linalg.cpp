@@ -98,6 +98,45 @@ TEST_CASE("products agree with the plain sum on every target, at every remainder
   detail::force_simd_target("");
 }
 
+TEST_CASE("the product with a transposed factor of few rows agrees with the plain sum") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (std::size_t k = 1; k <= kMaxTransposed; ++k) {
+      for (const std::size_t d : {1, 15, 16, 48, 49, 130}) {
+        CAPTURE(k);
+        CAPTURE(d);
+        constexpr std::size_t n = 27;
+        const auto a = random_matrix(n, d, 1);
+        const auto b = random_matrix(k, d, 2);
+        const PanelMatrix pa = packed(a, n, d);
+        const PanelMatrix pb = packed(b, k, d);
+        PanelMatrix product(n, k);
+        std::vector<float> row(k + 64, -5.0F);
+        for (std::size_t c = 0; c < k; ++c) row[c] = static_cast<float>(c);
+        multiply_transposed(pa, pb, row.data(), n - 1, product);
+        double worst = 0;
+        for (std::size_t i = 0; i + 1 < n; ++i) {
+          for (std::size_t c = 0; c < k; ++c) {
+            double expected = static_cast<double>(c);
+            for (std::size_t j = 0; j < d; ++j) {
+              expected += static_cast<double>(a[i * d + j]) * static_cast<double>(b[c * d + j]);
+            }
+            worst = std::max(worst, std::abs(expected - static_cast<double>(at(product, i, c))));
+          }
+          const std::size_t last = product.n_panels() - 1;
+          for (std::size_t j = product.used(last); j < product.width(last); ++j) {
+            CHECK(product.panel(last)[i * product.width(last) + j] == -5.0F);
+          }
+        }
+        CHECK(worst < 1e-5 * std::sqrt(static_cast<double>(d)));
+        CHECK(at(product, n - 1, k - 1) == 0.0F);  // not asked for
+      }
+    }
+  }
+  detail::force_simd_target("");
+}
+
 TEST_CASE("a product can start from a row, or from what is there, and cover a part") {
   const auto a = random_matrix(20, 100, 3);
   const auto b = random_matrix(100, 60, 4);

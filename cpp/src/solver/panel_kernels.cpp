@@ -150,6 +150,75 @@ void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init
   }
 }
 
+// Scores of kRows rows for kClasses rows of weights: dot products along the features, so that no
+// lane goes to a class that is not there.
+template <std::size_t kRows, std::size_t kClasses>
+HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const PanelMatrix& b,
+                           const float* row, PanelMatrix& out) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  hn::Vec<FloatTag> sum[kRows][kClasses];
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t c = 0; c < kClasses; ++c) sum[r][c] = hn::Zero(d);
+  }
+  std::size_t q = 0;
+  do {
+    const std::size_t width = a.width(q);
+    const float* HWY_RESTRICT left = a.panel(q) + first_row * width;
+    const float* HWY_RESTRICT right = b.panel(q);
+    std::size_t j = 0;
+    do {
+      hn::Vec<FloatTag> x[kRows];
+      for (std::size_t r = 0; r < kRows; ++r) x[r] = hn::Load(d, left + r * width + j);
+      for (std::size_t c = 0; c < kClasses; ++c) {
+        const auto w = hn::Load(d, right + c * width + j);
+        for (std::size_t r = 0; r < kRows; ++r) sum[r][c] = hn::MulAdd(x[r], w, sum[r][c]);
+      }
+      j += lanes;
+    } while (j < width);
+  } while (++q < a.n_panels());
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t g = 0; g < out.n_panels(); ++g) {
+      const std::size_t first = g * out.panel_width();
+      float* HWY_RESTRICT to = out.panel(g) + (first_row + r) * out.width(g);
+      for (std::size_t j = out.used(g); j < out.width(g); ++j) to[j] = row[first + j];
+    }
+    for (std::size_t c = 0; c < kClasses; ++c) {
+      const std::size_t g = c / out.panel_width();
+      const std::size_t at = (first_row + r) * out.width(g) + c - g * out.panel_width();
+      out.panel(g)[at] = row[c] + hn::GetLane(hn::SumOfLanes(d, sum[r][c]));
+    }
+  }
+}
+
+template <std::size_t kClasses>
+void dot_rows(const PanelMatrix& a, const PanelMatrix& b, const float* row, std::size_t n_rows,
+              PanelMatrix& out) {
+  // As tall as the registers allow: each row of weights is loaded once a tile.
+  constexpr std::size_t kRows = std::clamp<std::size_t>(kTileRows * 3 / kClasses, 1, 8);
+  std::size_t i = 0;
+  for (; i + kRows <= n_rows; i += kRows) dot_tile<kRows, kClasses>(a, i, b, row, out);
+  for (; i < n_rows; ++i) dot_tile<1, kClasses>(a, i, b, row, out);
+}
+
+void multiply_transposed_impl(const PanelMatrix& a, const PanelMatrix& b, const float* row,
+                              std::size_t n_rows, PanelMatrix& out) {
+  switch (b.rows()) {
+    case 1: dot_rows<1>(a, b, row, n_rows, out); break;
+    case 2: dot_rows<2>(a, b, row, n_rows, out); break;
+    case 3: dot_rows<3>(a, b, row, n_rows, out); break;
+    case 4: dot_rows<4>(a, b, row, n_rows, out); break;
+    case 5: dot_rows<5>(a, b, row, n_rows, out); break;
+    case 6: dot_rows<6>(a, b, row, n_rows, out); break;
+    case 7: dot_rows<7>(a, b, row, n_rows, out); break;
+    case 8: dot_rows<8>(a, b, row, n_rows, out); break;
+    case 9: dot_rows<9>(a, b, row, n_rows, out); break;
+    case 10: dot_rows<10>(a, b, row, n_rows, out); break;
+    case 11: dot_rows<11>(a, b, row, n_rows, out); break;
+    default: dot_rows<12>(a, b, row, n_rows, out);
+  }
+}
+
 // sum(c, j) += sum over i of left(i, c) * right(i, j): kRows columns of left, kVectors of right.
 template <std::size_t kRows, std::size_t kVectors>
 HWY_NOINLINE void accumulate_tile(const float* HWY_RESTRICT left, std::size_t left_width,
@@ -376,6 +445,7 @@ namespace eyespot::solver {
 
 HWY_EXPORT(vector_lanes);
 HWY_EXPORT(multiply_impl);
+HWY_EXPORT(multiply_transposed_impl);
 HWY_EXPORT(accumulate_impl);
 HWY_EXPORT(accumulate_gram_impl);
 HWY_EXPORT(pack_rows_impl);
@@ -403,6 +473,11 @@ std::size_t panel_width() {
 void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
               const MultiplyRange& range, PanelMatrix& out) {
   HWY_DYNAMIC_DISPATCH(solver::multiply_impl)(a, b, init, row, range, out);
+}
+
+void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float* row,
+                         std::size_t n_rows, PanelMatrix& out) {
+  HWY_DYNAMIC_DISPATCH(solver::multiply_transposed_impl)(a, b, row, n_rows, out);
 }
 
 void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
