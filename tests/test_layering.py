@@ -27,9 +27,12 @@ HEADER_EDGES: dict[str, set[str]] = {
     # solver column
     "linalg": BASE,
     "lbfgs": BASE | {"linalg"},
-    "softmax_regression": BASE | {"linalg", "lbfgs"},
+    "preconditioner": BASE | {"linalg"},
+    "linear_objective": BASE | {"linalg", "lbfgs", "preconditioner"},
+    "softmax_regression": BASE | {"linalg", "lbfgs", "preconditioner", "linear_objective"},
     "multilayer_perceptron": BASE | {"linalg", "lbfgs", "softmax_regression"},
-    "sigmoid_regression": BASE | {"linalg", "lbfgs", "softmax_regression"},
+    "sigmoid_regression": BASE
+    | {"linalg", "lbfgs", "preconditioner", "linear_objective", "softmax_regression"},
 }
 SOURCE_FOLDERS: dict[str, set[str]] = {
     "runtime": BASE,

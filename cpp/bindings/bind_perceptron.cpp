@@ -49,12 +49,12 @@ class PerceptronSolver {
         row_weights_(std::move(weights)),
         pool_(std::move(pool)),
         cancel_(std::move(cancel)),
-        minimisation_(tolerance, memory) {
-    check_shape(l2 >= 0 && std::isfinite(l2), "l2", std::to_string(l2), "finite and not negative");
+        options_(minimiser_options(tolerance, memory)) {
+    check_strength(l2);
     data_ = labelled_rows(embeddings_, targets_, n_classes, row_weights_);
     const py::gil_scoped_release release;
     const Poll poll = solver_poll(cancel_);
-    refuse_non_finite(data_, pool_.get(), poll);
+    refuse_non_finite(data_.features, data_.n_rows, pool_.get(), poll);
     objective_ = std::make_unique<PerceptronObjective>(
         data_, feature_scaling(data_, pool_.get(), poll), layer_sizes, l2, pool_.get());
   }
@@ -67,19 +67,21 @@ class PerceptronSolver {
 
   std::string step() {
     const py::gil_scoped_release release;
-    const auto [reason, moved] = minimisation_.step(objective());
-    if (moved) n_correct_ = objective_->n_correct();
-    return reason;
+    if (state_.x.empty()) throw Error(ErrorCode::invalid_argument, "step", "called before a start");
+    const std::uint64_t before = state_.iteration;
+    const StopReason reason = lbfgs_step(state_, options_, objective());
+    if (state_.iteration != before) n_correct_ = objective_->n_correct();
+    return std::string(stop_reason_name(reason));
   }
 
   bool test() {
     const py::gil_scoped_release release;
-    return minimisation_.test();
+    return lbfgs_converged(state_, options_);
   }
 
   [[nodiscard]] py::list solution() const {
     py::list layers;
-    for (const Dense& layer : objective_->solution(minimisation_.state().x)) {
+    for (const Dense& layer : objective_->solution(state_.x)) {
       const auto n_out = static_cast<py::ssize_t>(layer.bias.size());
       const auto n_in = static_cast<py::ssize_t>(layer.weights.size()) / n_out;
       FloatArray weights({n_out, n_in});
@@ -106,23 +108,23 @@ class PerceptronSolver {
   }
 
   [[nodiscard]] py::dict get_state() const {
-    py::dict state = minimisation_.get_state();
+    py::dict state = state_to_dict(state_);
     state["n_correct"] = n_correct_;
     return state;
   }
 
   void set_state(const py::dict& state) {
-    minimisation_.set_state(state, objective_->size());
+    state_ = state_from_dict(state, objective_->size(), options_.memory);
     n_correct_ = py::cast<std::size_t>(state["n_correct"]);
   }
 
-  [[nodiscard]] const LbfgsState& state() const { return minimisation_.state(); }
+  [[nodiscard]] const LbfgsState& state() const { return state_; }
   [[nodiscard]] std::size_t n_correct() const { return n_correct_; }
 
  private:
   void begin(std::vector<double> x) {
     const py::gil_scoped_release release;
-    minimisation_.start(std::move(x), objective());
+    state_ = lbfgs_start(std::move(x), options_, objective());
     n_correct_ = objective_->n_correct();
   }
 
@@ -139,7 +141,8 @@ class PerceptronSolver {
   std::shared_ptr<ThreadPool> pool_;
   std::optional<CancelToken> cancel_;
   LabelledRows data_;
-  Minimisation minimisation_;
+  LbfgsOptions options_;
+  LbfgsState state_;
   std::size_t n_correct_ = 0;
   std::unique_ptr<PerceptronObjective> objective_;
 };
@@ -163,9 +166,11 @@ FloatArray layers_of(const FloatArray& embeddings, const Layers& layers, bool so
 }  // namespace
 
 void bind_perceptron(py::module_& module) {
-  py::class_<PerceptronSolver>(
+  py::class_<PerceptronSolver> solver(
       module, "PerceptronSolver",
-      "A multilayer perceptron, one iteration at a time, with a plain state.")
+      "A multilayer perceptron, one iteration at a time, with a plain state.");
+  define_stepper(solver);
+  solver
       .def(py::init<FloatArray, TargetArray, std::size_t, std::vector<std::size_t>, double, double,
                     std::optional<FloatArray>, std::size_t, std::shared_ptr<ThreadPool>,
                     std::optional<CancelToken>>(),
@@ -175,24 +180,7 @@ void bind_perceptron(py::module_& module) {
            py::arg("pool") = nullptr, py::arg("cancel") = py::none())
       .def("start", &PerceptronSolver::start, py::arg("seed"))
       .def("start_at", &PerceptronSolver::start_at, py::arg("layers").noconvert())
-      .def("step", &PerceptronSolver::step)
-      .def("test", &PerceptronSolver::test)
-      .def("solution", &PerceptronSolver::solution)
-      .def("evaluate", &PerceptronSolver::evaluate, py::arg("variables").noconvert())
-      .def("get_state", &PerceptronSolver::get_state)
-      .def("set_state", &PerceptronSolver::set_state, py::arg("state"))
-      .def_property_readonly("iteration",
-                             [](const PerceptronSolver& self) { return self.state().iteration; })
-      .def_property_readonly(
-          "n_evaluations", [](const PerceptronSolver& self) { return self.state().n_evaluations; })
-      .def_property_readonly("loss",
-                             [](const PerceptronSolver& self) { return self.state().value; })
-      .def_property_readonly(
-          "gradient_norm", [](const PerceptronSolver& self) { return self.state().gradient_norm; })
-      .def_property_readonly(
-          "predicted_decrease",
-          [](const PerceptronSolver& self) { return self.state().predicted_decrease; })
-      .def_property_readonly("n_correct", &PerceptronSolver::n_correct);
+      .def("evaluate", &PerceptronSolver::evaluate, py::arg("variables").noconvert());
 
   module.def("dense_layers", &layers_of, py::arg("embeddings").noconvert(),
              py::arg("layers").noconvert(), py::kw_only(), py::arg("softmax"),

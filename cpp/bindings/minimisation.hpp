@@ -63,111 +63,118 @@ void read_array(const py::dict& state, const char* name, std::vector<T>& out) {
   std::copy(array.data(), array.data() + array.size(), out.begin());
 }
 
-inline LabelledRows labelled_rows(const FloatArray& embeddings, const TargetArray& targets,
-                                  std::size_t n_classes, const std::optional<FloatArray>& weights) {
+// Views of arrays that their owner keeps.
+inline RowsView rows_view(const FloatArray& embeddings) {
   check_shape(embeddings.ndim() == 2 && embeddings.shape(0) > 0 && embeddings.shape(1) > 0,
               "embeddings", shape_text(embeddings), "(n > 0, d > 0)");
+  const auto d = static_cast<std::size_t>(embeddings.shape(1));
+  return {.data = embeddings.data(), .cols = d, .stride = d, .rows = nullptr};
+}
+
+inline const float* row_weights(const std::optional<FloatArray>& weights, std::size_t n_rows) {
+  if (!weights) return nullptr;
+  check_shape(weights->ndim() == 1 && static_cast<std::size_t>(weights->shape(0)) == n_rows,
+              "weights", shape_text(*weights), "one weight a row of embeddings");
+  return weights->data();
+}
+
+inline LabelledRows labelled_rows(const FloatArray& embeddings, const TargetArray& targets,
+                                  std::size_t n_classes, const std::optional<FloatArray>& weights) {
+  const RowsView features = rows_view(embeddings);
   check_shape(targets.ndim() == 1 && targets.shape(0) == embeddings.shape(0), "targets",
               shape_text(targets), "one target a row of embeddings");
   check_shape(n_classes >= 1, "n_classes", std::to_string(n_classes), "at least 1");
-  if (weights) {
-    check_shape(weights->ndim() == 1 && weights->shape(0) == embeddings.shape(0), "weights",
-                shape_text(*weights), "one weight a row of embeddings");
-  }
-  const auto d = static_cast<std::size_t>(embeddings.shape(1));
-  return {.features = {.data = embeddings.data(), .cols = d, .stride = d, .rows = nullptr},
-          .n_rows = static_cast<std::size_t>(embeddings.shape(0)),
+  const auto n_rows = static_cast<std::size_t>(embeddings.shape(0));
+  return {.features = features,
+          .n_rows = n_rows,
           .n_classes = n_classes,
           .targets = targets.data(),
-          .weights = weights ? weights->data() : nullptr};
+          .weights = row_weights(weights, n_rows)};
 }
 
-inline void refuse_non_finite(const LabelledRows& data, ThreadPool* pool, const Poll& poll) {
-  const std::size_t bad = first_non_finite_row(data.features, data.n_rows, pool, poll);
-  if (bad < data.n_rows) {
+inline void refuse_non_finite(const RowsView& features, std::size_t n_rows, ThreadPool* pool,
+                              const Poll& poll) {
+  const std::size_t bad = first_non_finite_row(features, n_rows, pool, poll);
+  if (bad < n_rows) {
     throw Error(ErrorCode::non_finite, "embeddings[" + std::to_string(bad) + "]",
                 "holds a NaN or an infinity");
   }
 }
 
-// One minimisation, an iteration at a time; the objective's owner says what it minimises.
-class Minimisation {
- public:
-  Minimisation(double tolerance, std::size_t memory) {
-    options_.memory = memory;
-    options_.gradient_tolerance = tolerance;
-    options_.decrease_tolerance = 0.1 * tolerance;
-  }
+inline void check_strength(double l2) {
+  check_shape(l2 >= 0 && std::isfinite(l2), "l2", std::to_string(l2), "finite and not negative");
+}
 
-  void start(std::vector<double> x, const Objective& objective) {
-    state_ = lbfgs_start(std::move(x), options_, objective);
-  }
+// memory 0: the solver's choice, where it has one.
+inline LbfgsOptions minimiser_options(double tolerance, std::size_t memory) {
+  LbfgsOptions options;
+  options.memory = memory;
+  options.gradient_tolerance = tolerance;
+  options.decrease_tolerance = 0.1 * tolerance;
+  return options;
+}
 
-  // Goes on from x in other variables.
-  void restart(std::vector<double> x, const Objective& objective) {
-    lbfgs_restart(state_, std::move(x), options_, objective);
-  }
+inline py::dict state_to_dict(const LbfgsState& from) {
+  py::dict state;
+  state["x"] = to_array(from.x);
+  state["gradient"] = to_array(from.gradient);
+  state["steps"] = to_array(from.steps);
+  state["changes"] = to_array(from.changes);
+  state["curvatures"] = to_array(from.curvatures);
+  state["value"] = from.value;
+  state["gradient_norm"] = from.gradient_norm;
+  state["predicted_decrease"] = from.predicted_decrease;
+  state["iteration"] = from.iteration;
+  state["n_evaluations"] = from.n_evaluations;
+  state["n_pairs"] = from.n_pairs;
+  state["next_pair"] = from.next_pair;
+  return state;
+}
 
-  // The name of the reason to stop, and whether a step was taken.
-  std::pair<std::string, bool> step(const Objective& objective) {
-    if (state_.x.empty()) {
-      throw Error(ErrorCode::invalid_argument, "step", "called before start() or set_state()");
-    }
-    const std::uint64_t before = state_.iteration;
-    const StopReason reason = lbfgs_step(state_, options_, objective);
-    return {std::string(stop_reason_name(reason)), state_.iteration != before};
-  }
+// Of n variables and `memory` pairs; throws where the arrays are of other sizes.
+inline LbfgsState state_from_dict(const py::dict& state, std::size_t n, std::size_t memory) {
+  LbfgsState next;
+  next.x.resize(n);
+  next.gradient.resize(n);
+  next.steps.resize(memory * n);
+  next.changes.resize(memory * n);
+  next.curvatures.resize(memory);
+  read_array(state, "x", next.x);
+  read_array(state, "gradient", next.gradient);
+  read_array(state, "steps", next.steps);
+  read_array(state, "changes", next.changes);
+  read_array(state, "curvatures", next.curvatures);
+  next.value = py::cast<double>(state["value"]);
+  next.gradient_norm = py::cast<double>(state["gradient_norm"]);
+  next.predicted_decrease = py::cast<double>(state["predicted_decrease"]);
+  next.iteration = py::cast<std::uint64_t>(state["iteration"]);
+  next.n_evaluations = py::cast<std::uint64_t>(state["n_evaluations"]);
+  next.n_pairs = py::cast<std::uint64_t>(state["n_pairs"]);
+  next.next_pair = py::cast<std::uint64_t>(state["next_pair"]);
+  check_shape(next.n_pairs <= memory && next.next_pair < memory, "n_pairs",
+              std::to_string(next.n_pairs), "at most the memory of the solver");
+  return next;
+}
 
-  bool test() { return lbfgs_converged(state_, options_); }
-
-  [[nodiscard]] py::dict get_state() const {
-    py::dict state;
-    state["x"] = to_array(state_.x);
-    state["gradient"] = to_array(state_.gradient);
-    state["steps"] = to_array(state_.steps);
-    state["changes"] = to_array(state_.changes);
-    state["curvatures"] = to_array(state_.curvatures);
-    state["value"] = state_.value;
-    state["gradient_norm"] = state_.gradient_norm;
-    state["predicted_decrease"] = state_.predicted_decrease;
-    state["scale"] = state_.scale;
-    state["iteration"] = state_.iteration;
-    state["n_evaluations"] = state_.n_evaluations;
-    state["n_pairs"] = state_.n_pairs;
-    state["next_pair"] = state_.next_pair;
-    return state;
-  }
-
-  void set_state(const py::dict& state, std::size_t n) {
-    LbfgsState next;
-    next.x.resize(n);
-    next.gradient.resize(n);
-    next.steps.resize(options_.memory * n);
-    next.changes.resize(options_.memory * n);
-    next.curvatures.resize(options_.memory);
-    read_array(state, "x", next.x);
-    read_array(state, "gradient", next.gradient);
-    read_array(state, "steps", next.steps);
-    read_array(state, "changes", next.changes);
-    read_array(state, "curvatures", next.curvatures);
-    next.value = py::cast<double>(state["value"]);
-    next.gradient_norm = py::cast<double>(state["gradient_norm"]);
-    next.predicted_decrease = py::cast<double>(state["predicted_decrease"]);
-    next.scale = py::cast<double>(state["scale"]);
-    next.iteration = py::cast<std::uint64_t>(state["iteration"]);
-    next.n_evaluations = py::cast<std::uint64_t>(state["n_evaluations"]);
-    next.n_pairs = py::cast<std::uint64_t>(state["n_pairs"]);
-    next.next_pair = py::cast<std::uint64_t>(state["next_pair"]);
-    check_shape(next.n_pairs <= options_.memory && next.next_pair < options_.memory, "n_pairs",
-                std::to_string(next.n_pairs), "at most the memory of the solver");
-    state_ = std::move(next);
-  }
-
-  [[nodiscard]] const LbfgsState& state() const { return state_; }
-
- private:
-  LbfgsOptions options_;
-  LbfgsState state_;
-};
+// What every solver has: steps, a state, and where it stands. Solver::state() is its minimiser's.
+template <class Class>
+void define_stepper(Class& solver) {
+  using Solver = typename Class::type;
+  const auto property = [&solver](const char* name, auto LbfgsState::* member) {
+    solver.def_property_readonly(
+        name, [member](const Solver& self) { return self.state().*member; });
+  };
+  solver.def("step", &Solver::step);
+  solver.def("test", &Solver::test);
+  solver.def("solution", &Solver::solution);
+  solver.def("get_state", &Solver::get_state);
+  solver.def("set_state", &Solver::set_state, py::arg("state"));
+  property("iteration", &LbfgsState::iteration);
+  property("n_evaluations", &LbfgsState::n_evaluations);
+  property("loss", &LbfgsState::value);
+  property("gradient_norm", &LbfgsState::gradient_norm);
+  property("predicted_decrease", &LbfgsState::predicted_decrease);
+  solver.def_property_readonly("n_correct", &Solver::n_correct);
+}
 
 }  // namespace eyespot::bindings

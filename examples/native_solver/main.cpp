@@ -74,25 +74,19 @@ int run() {
                                    .targets = train.classes.data(),
                                    .weights = nullptr};
   const double l2 = 1e-4;
-  const eyespot::FeatureMoments moments = eyespot::feature_moments(data, &pool, {});
-  const auto preconditioner = std::make_shared<const eyespot::Preconditioner>(
-      moments, eyespot::softmax_curvature(kClasses), l2, &pool, eyespot::Poll{});
-  eyespot::SoftmaxObjective problem(data, moments, preconditioner, l2, &pool);
-  const eyespot::Objective objective = [&](std::span<const double> v, std::span<double> gradient) {
-    return problem.evaluate(v, gradient, {});
-  };
+  eyespot::LinearFit fit =
+      eyespot::softmax_fit(data, l2, eyespot::LbfgsOptions{.memory = 0}, &pool, {});
 
-  // One step a call: the state may be looked at, stored or dropped between two of them.
-  const eyespot::LbfgsOptions options;
-  eyespot::LbfgsState state = eyespot::lbfgs_start(problem.start(), options, objective);
+  // One step a call: the progress may be looked at, stored or dropped between two of them.
+  fit.start({}, {});
+  const eyespot::LbfgsState& state = fit.progress().minimiser;
   const double before = state.value;
-  while (state.iteration < 200 &&
-         eyespot::lbfgs_step(state, options, objective) == eyespot::StopReason::running) {
+  while (state.iteration < 200 && fit.step({}) == eyespot::StopReason::running) {
   }
 
   std::vector<float> weights(kClasses * kFeatures);
   std::vector<double> bias(kClasses);
-  problem.solution(state.x, weights, bias);
+  fit.objective().solution(state.x, weights, bias);
   const double right = accuracy(test, weights, bias, pool);
 
   const auto reason = eyespot::stop_reason_name(state.stop);

@@ -226,21 +226,7 @@ def decode(
 ) -> NDArray[np.uint8]: ...
 
 # solver
-class SoftmaxSolver:
-    def __init__(
-        self,
-        embeddings: NDArray[np.float32],
-        targets: NDArray[np.int32],
-        *,
-        n_classes: int,
-        l2: float,
-        tolerance: float,
-        weights: NDArray[np.float32] | None = None,
-        memory: int = 10,
-        curvature: float = 0.0,
-        pool: ThreadPool | None = None,
-        cancel: CancelToken | None = None,
-    ) -> None: ...
+class LinearSolver:
     def start(
         self, weights: NDArray[np.float32] | None = None, bias: NDArray[np.float64] | None = None
     ) -> None: ...
@@ -264,8 +250,21 @@ class SoftmaxSolver:
     def predicted_decrease(self) -> float: ...
     @property
     def n_correct(self) -> int: ...
-    @property
-    def feature_variance(self) -> float: ...
+
+class SoftmaxSolver(LinearSolver):
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        targets: NDArray[np.int32],
+        *,
+        n_classes: int,
+        l2: float,
+        tolerance: float,
+        weights: NDArray[np.float32] | None = None,
+        memory: int = 0,
+        pool: ThreadPool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
 
 def softmax_path(
     embeddings: NDArray[np.float32],
@@ -340,7 +339,7 @@ def dense_layers(
     pool: ThreadPool | None = None,
 ) -> NDArray[np.float32]: ...
 
-class SigmoidSolver:
+class SigmoidSolver(LinearSolver):
     def __init__(
         self,
         embeddings: NDArray[np.float32],
@@ -351,34 +350,10 @@ class SigmoidSolver:
         weights: NDArray[np.float32] | None = None,
         positive: NDArray[np.float32] | None = None,
         negative: NDArray[np.float32] | None = None,
-        memory: int = 10,
-        curvature: float = 0.0,
+        memory: int = 0,
         pool: ThreadPool | None = None,
         cancel: CancelToken | None = None,
     ) -> None: ...
-    def start(
-        self, weights: NDArray[np.float32] | None = None, bias: NDArray[np.float64] | None = None
-    ) -> None: ...
-    def step(self) -> str: ...
-    def test(self) -> bool: ...
-    def solution(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]: ...
-    def evaluate(
-        self, weights: NDArray[np.float32], bias: NDArray[np.float64]
-    ) -> tuple[float, NDArray[np.float64]]: ...
-    def get_state(self) -> dict[str, Any]: ...
-    def set_state(self, state: dict[str, Any]) -> None: ...
-    @property
-    def iteration(self) -> int: ...
-    @property
-    def n_evaluations(self) -> int: ...
-    @property
-    def loss(self) -> float: ...
-    @property
-    def gradient_norm(self) -> float: ...
-    @property
-    def predicted_decrease(self) -> float: ...
-    @property
-    def n_correct(self) -> int: ...
 
 def sigmoid_path(
     embeddings: NDArray[np.float32],
@@ -393,7 +368,11 @@ def sigmoid_path(
     negative: NDArray[np.float32] | None = None,
     pool: ThreadPool | None = None,
     cancel: CancelToken | None = None,
-) -> tuple[float, list[tuple[float, float, float, int]]]: ...
+) -> tuple[
+    float,
+    list[tuple[float, float, float, int]],
+    tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+]: ...
 
 # loader
 class Loader:

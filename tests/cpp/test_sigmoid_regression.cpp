@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "eyespot/error.hpp"
@@ -13,9 +12,7 @@
 namespace {
 
 using eyespot::FeatureMoments;
-using eyespot::LabelledRows;
 using eyespot::MultiLabelRows;
-using eyespot::Preconditioner;
 using eyespot::SigmoidObjective;
 using eyespot::ThreadPool;
 
@@ -54,15 +51,7 @@ struct Data {
   }
 
   [[nodiscard]] FeatureMoments moments() const {
-    LabelledRows features;
-    features.features = rows().features;
-    features.n_rows = kRows;
-    return eyespot::feature_moments(features, nullptr, {});
-  }
-
-  [[nodiscard]] std::shared_ptr<const Preconditioner> preconditioner() const {
-    return std::make_shared<const Preconditioner>(moments(), eyespot::sigmoid_curvature(rows()),
-                                                  kL2, nullptr, eyespot::Poll{});
+    return eyespot::feature_moments(rows().features, kRows, nullptr, nullptr, {}, false);
   }
 };
 
@@ -78,7 +67,7 @@ TEST_CASE("the gradient is that of finite differences, the same for any number o
     std::vector<double> expected;
     for (const std::size_t threads : {1U, 2U, 5U}) {
       ThreadPool pool(threads);
-      SigmoidObjective objective(data.rows(), data.moments(), data.preconditioner(), kL2, &pool);
+      SigmoidObjective objective(data.rows(), data.moments(), kL2, &pool);
       std::vector<double> v = somewhere(objective);
       std::vector<double> gradient(objective.size());
       objective.evaluate(v, gradient, {});
@@ -104,7 +93,7 @@ TEST_CASE("the gradient is that of finite differences, the same for any number o
 
 TEST_CASE("weights of a point lead back to it") {
   const Data data(5);
-  SigmoidObjective objective(data.rows(), data.moments(), data.preconditioner(), kL2, nullptr);
+  SigmoidObjective objective(data.rows(), data.moments(), kL2, nullptr);
   const std::vector<double> v = somewhere(objective);
   std::vector<float> weights(5 * kFeatures);
   std::vector<double> bias(5);
@@ -119,8 +108,8 @@ TEST_CASE("a row list takes labels and weights along") {
   for (std::size_t i = 0; i < kRows; ++i) every[i] = static_cast<std::uint32_t>(kRows - 1 - i);
   MultiLabelRows turned = data.rows();
   turned.features.rows = every.data();
-  SigmoidObjective forward(data.rows(), data.moments(), data.preconditioner(), kL2, nullptr);
-  SigmoidObjective backward(turned, data.moments(), data.preconditioner(), kL2, nullptr);
+  SigmoidObjective forward(data.rows(), data.moments(), kL2, nullptr);
+  SigmoidObjective backward(turned, data.moments(), kL2, nullptr);
   const std::vector<double> v = somewhere(forward);
   std::vector<double> one(v.size());
   std::vector<double> other(v.size());
@@ -133,13 +122,12 @@ TEST_CASE("weights that are no weights are refused") {
   Data data(5);
   data.weights[3] = -1;
   CHECK_THROWS_WITH_AS(
-      SigmoidObjective(data.rows(), data.moments(), data.preconditioner(), kL2, nullptr),
+      SigmoidObjective(data.rows(), data.moments(), kL2, nullptr),
       doctest::Contains("weights[3]"), eyespot::Error);
   Data other(5);
-  const auto preconditioner = other.preconditioner();
   other.positive[2] = std::nanf("");
   CHECK_THROWS_WITH_AS(
-      SigmoidObjective(other.rows(), other.moments(), preconditioner, kL2, nullptr),
+      SigmoidObjective(other.rows(), other.moments(), kL2, nullptr),
       doctest::Contains("positive[2]"), eyespot::Error);
 }
 

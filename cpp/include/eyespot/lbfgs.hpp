@@ -31,6 +31,11 @@ struct Evaluation {
 /// step.
 using Objective = std::function<Evaluation(std::span<const double> x, std::span<double> gradient)>;
 
+/// What the method takes for the Hessian before it has seen any: replaces `direction` by the
+/// inverse of M times it, and returns change * inverse(M) * change, or 0 for an empty change.
+/// Without a metric, M is the identity. It may be another one at every step.
+using Metric = std::function<double(std::span<double> direction, std::span<const float> change)>;
+
 struct LbfgsOptions {
   std::size_t memory = 10;           ///< pairs of steps kept
   double gradient_tolerance = 1e-4;  ///< converged needs gradient_norm <= this, and
@@ -51,7 +56,6 @@ struct LbfgsState {
   double value = 0;
   double gradient_norm = 0;
   double predicted_decrease = 0;  ///< by the quadratic model; estimates value - minimum
-  double scale = 1;               ///< of the initial inverse Hessian
   std::uint64_t iteration = 0;
   std::uint64_t n_evaluations = 0;
   std::uint64_t n_pairs = 0;    ///< valid rows, at most `memory`
@@ -63,12 +67,16 @@ struct LbfgsState {
 [[nodiscard]] LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
                                      const Objective& objective);
 
-/// Goes on from x in other variables: forgets all pairs, keeps the counts.
-void lbfgs_restart(LbfgsState& state, std::vector<double> x, const LbfgsOptions& options,
-                   const Objective& objective);
+/// Goes on from another point, keeping the pairs: those of an objective that bends alike.
+void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objective);
+
+/// Turns the pairs into those of the objective plus added / 2 * |x|^2 over the first n_penalised
+/// variables; forgets them where rounding would make one useless. The rest of the state still is
+/// that of the old objective: lbfgs_move is due.
+void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised);
 
 /// Whether the state meets both tolerances; sets its predicted_decrease.
-bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options);
+bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options, const Metric& metric = {});
 
 /// Tests for convergence and, when there is none, takes one step that satisfies the strong Wolfe
 /// conditions (or, where rounding hides the decrease, the approximate ones of Hager and Zhang).
@@ -76,6 +84,7 @@ bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options);
 /// objective is. If the objective throws, `state` is unchanged.
 /// Nocedal and Wright, Numerical Optimization, 2nd ed., algorithms 3.5, 3.6, 7.4 and 7.5; Hager and
 /// Zhang, SIAM J. Optim. 16 (2005) 170, equation 4.1.
-StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective);
+StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective,
+                      const Metric& metric = {});
 
 }  // namespace eyespot

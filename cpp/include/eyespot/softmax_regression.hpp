@@ -8,6 +8,8 @@
 
 #include "eyespot/lbfgs.hpp"
 #include "eyespot/linalg.hpp"
+#include "eyespot/linear_objective.hpp"
+#include "eyespot/preconditioner.hpp"
 #include "eyespot/runtime.hpp"
 
 namespace eyespot {
@@ -21,118 +23,39 @@ struct LabelledRows {
   const float* weights = nullptr;
 };
 
-/// Index of the first row with a NaN or an infinity, or n_rows when there is none.
-[[nodiscard]] std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows,
-                                               ThreadPool* pool, const Poll& poll);
-
-/// Weighted mean of the rows, and the mean of the outer products of the centred rows: exact up to
-/// 16 * d rows, from evenly spaced rows beyond that, which is all that a preconditioner needs.
-struct FeatureMoments {
-  std::vector<float> mean;   ///< d
-  std::vector<double> gram;  ///< d x d, lower triangle valid
-  double variance = 0;       ///< mean over the features of their variance
-};
-/// Without a Gram matrix, for a Preconditioner of one scale, `gram` stays empty.
-[[nodiscard]] FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool,
-                                             const Poll& poll, bool with_gram = true);
-
-/// Moments in which a row counts by the curvature that its loss has at one point.
-struct CurvedMoments {
-  FeatureMoments moments;
-  double curvature = 0;  ///< weighted mean over rows and classes of p * (1 - p)
-};
-
-/// The moments that suit the way on from the given weights (n_classes x n_features) and biases:
-/// where the classes are told apart with ease, the loss is flat. `plain` are those of the same
-/// data.
-[[nodiscard]] CurvedMoments curved_moments(const LabelledRows& data, const FeatureMoments& plain,
-                                           std::span<const float> weights,
-                                           std::span<const double> bias, ThreadPool* pool,
-                                           const Poll& poll);
-
-/// Whether the evaluations that a Preconditioner of a Gram matrix saves are worth its making, for
-/// n_rows rows an evaluation, of which moments are taken from n_gram_rows. A matter of the shape
-/// only: few rows or classes beside many features say no.
-[[nodiscard]] bool gram_pays(std::size_t n_rows, std::size_t n_gram_rows, std::size_t n_features,
-                             std::size_t n_classes);
-
-/// The change of variables that makes the objective nearly round: with
-/// A = curvature * gram + l2 * I = L * transpose(L), a row w of the weights becomes v = w * L. In v
-/// the Hessian is close to the identity whatever the scales and correlations of the features.
-class Preconditioner {
- public:
-  /// Same bits for any number of threads. Factors in float32, since only the way to a solution
-  /// depends on it; takes a larger l2 where that one would be lost in the rounding.
-  Preconditioner(const FeatureMoments& moments, double curvature, double l2, ThreadPool* pool,
-                 const Poll& poll);
-  /// One scale for all features, for problems too small to be worth more: A = (curvature * variance
-  /// + l2) * I.
-  Preconditioner(std::size_t n_features, double variance, double curvature, double l2);
-
-  [[nodiscard]] std::size_t n_features() const noexcept { return n_features_; }
-  [[nodiscard]] double curvature() const noexcept { return curvature_; }
-  /// rows := rows * L^-1 (v to w).
-  void to_weights(PanelMatrix& rows, ThreadPool* pool) const;
-  /// rows := rows * transpose(L)^-1 (gradient in w to gradient in v).
-  void to_gradient(PanelMatrix& rows, ThreadPool* pool) const;
-  /// One row of weights to v.
-  void from_weights(std::span<const float> weights, std::span<double> v) const;
-
- private:
-  bool factorise(std::span<const double> gram, double shift, ThreadPool* pool, const Poll& poll);
-  bool factorise_diagonal(std::span<const double> gram, double shift, std::size_t q);
-
-  std::size_t n_features_ = 0;
-  double curvature_ = 1;
-  double scale_ = 0;              // L is this times I, unless it is 0
-  PanelMatrix lower_;             // -L below the blocks on the diagonal, and those blocks' inverses
-  PanelMatrix upper_;             // the transpose of lower_
-  std::vector<double> diagonal_;  // the blocks of L on the diagonal
-};
-
 /// Weighted mean log-loss plus l2 / 2 * |W|^2, W in the units of the features, bias free of
-/// penalty: F(W, b) = sum_i u_i * -log softmax(W x_i + b)[y_i] / sum_i u_i + l2 / 2 * sum W^2. One
-/// pass over the rows an evaluation, in blocks that stay in cache; float32 products, float64 sums;
-/// blocks and order of sums follow from the shape, never from the number of threads. An object
-/// serves one thread at a time; the data and the preconditioner may be shared.
-class SoftmaxObjective {
+/// penalty: F(W, b) = sum_i u_i * -log softmax(W x_i + b)[y_i] / sum_i u_i + l2 / 2 * sum W^2.
+class SoftmaxObjective final : public LinearObjective {
  public:
-  /// The gradient norm is the max-norm over weights (per root-mean-square standard deviation of the
-  /// features, so that it does not change when all features are scaled) and biases.
   /// Throws Error(invalid_argument) for a target outside [0, n_classes), a negative weight, or
   /// weights that sum to 0.
-  SoftmaxObjective(const LabelledRows& data, const FeatureMoments& moments,
-                   std::shared_ptr<const Preconditioner> preconditioner, double l2,
+  SoftmaxObjective(const LabelledRows& data, const FeatureMoments& moments, double l2,
                    ThreadPool* pool);
-  ~SoftmaxObjective();
-  SoftmaxObjective(const SoftmaxObjective&) = delete;
-  SoftmaxObjective& operator=(const SoftmaxObjective&) = delete;
 
-  /// Takes other variables for the same objective; points and gradients of before mean nothing in
-  /// them.
-  void set_preconditioner(std::shared_ptr<const Preconditioner> preconditioner);
-  /// Number of variables: n_classes * (n_features + 1).
-  [[nodiscard]] std::size_t size() const noexcept;
-  /// Value, and the gradient with respect to the preconditioned variables. Throws Error(cancelled)
-  /// or what `poll` throws, at most 50 ms after the request.
-  Evaluation evaluate(std::span<const double> v, std::span<double> gradient, const Poll& poll);
-  /// Rows classified rightly at the point of the last evaluation.
-  [[nodiscard]] std::size_t n_correct() const noexcept;
-  /// Gradient of the last evaluation in the original units: n_classes x n_features, then biases.
-  [[nodiscard]] std::span<const double> raw_gradient() const noexcept;
-
-  /// Variables of weights 0 and of biases that give the (smoothed) class frequencies.
-  [[nodiscard]] std::vector<double> start() const;
-  /// Variables of given weights (n_classes x n_features) and biases.
-  [[nodiscard]] std::vector<double> variables(std::span<const float> weights,
-                                              std::span<const double> bias) const;
-  /// Weights and biases of given variables.
-  void solution(std::span<const double> v, std::span<float> weights, std::span<double> bias) const;
+  [[nodiscard]] std::vector<double> start() const override;
+  /// A constant added to every bias changes nothing: they come centred.
+  void solution(std::span<const double> x, std::span<float> weights,
+                std::span<double> bias) const override;
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  RowLosses residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
+                      float* column) const override;
+
+  std::vector<std::int32_t> targets_;
+  std::vector<float> weights_;  // empty, or scaled to a mean of 1
 };
+
+/// The fit of a SoftmaxObjective, with metrics that follow the curvature of its rows.
+[[nodiscard]] LinearFit softmax_fit(const LabelledRows& data, double l2,
+                                    const LbfgsOptions& options, ThreadPool* pool,
+                                    const Poll& poll);
+
+/// The metric for a fit's way on from the given weights and biases, or from anywhere when these are
+/// empty; then of a Gram matrix only when it is `cheap`. `moments` need none.
+[[nodiscard]] std::shared_ptr<const Preconditioner> softmax_metric(
+    const LabelledRows& data, const FeatureMoments& moments, double l2,
+    std::span<const float> weights, std::span<const double> bias, bool cheap, ThreadPool* pool,
+    const Poll& poll);
 
 /// What held-out rows say of one strength of the penalty.
 struct PathPoint {

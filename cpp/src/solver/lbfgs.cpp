@@ -51,7 +51,8 @@ std::span<const float> row(const std::vector<float>& ring, std::size_t index, st
 }
 
 // -H * gradient by the two-loop recursion over the newest `n_pairs` pairs.
-std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::size_t n_pairs) {
+std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::size_t n_pairs,
+                              const Metric& metric) {
   const std::size_t n = state.x.size();
   std::vector<double> d(state.gradient);
   std::vector<double> alpha(n_pairs);
@@ -63,7 +64,15 @@ std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::
     alpha[age] = dot(row(state.steps, i, n), d) / state.curvatures[i];
     add_scaled(-alpha[age], row(state.changes, i, n), d);
   }
-  for (double& value : d) value *= state.scale;
+  // The newest pair tells the scale of the Hessian, beside the metric.
+  double scale = 1;
+  if (state.n_pairs == 0) {
+    if (metric) metric(d, {});
+  } else {
+    const auto change = row(state.changes, index(0), n);
+    scale = state.curvatures[index(0)] / (metric ? metric(d, change) : dot(change, change));
+  }
+  for (double& value : d) value *= scale;
   for (std::size_t age = n_pairs; age-- > 0;) {
     const std::size_t i = index(age);
     const double beta = dot(row(state.changes, i, n), d) / state.curvatures[i];
@@ -86,10 +95,8 @@ void remember(LbfgsState& state, std::size_t memory, std::span<const double> x,
   const auto s = row(state.steps, state.next_pair, n);
   const auto y = row(state.changes, state.next_pair, n);
   const double curvature = dot(s, y);
-  const double change_square = dot(y, y);
-  if (!(curvature > 1e-10 * std::sqrt(dot(s, s) * change_square))) return;
+  if (!(curvature > 1e-10 * std::sqrt(dot(s, s) * dot(y, y)))) return;
   state.curvatures[state.next_pair] = curvature;
-  state.scale = curvature / change_square;
   state.next_pair = (state.next_pair + 1) % memory;
   state.n_pairs = std::min<std::uint64_t>(state.n_pairs + 1, memory);
 }
@@ -209,12 +216,32 @@ LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
   return state;
 }
 
-void lbfgs_restart(LbfgsState& state, std::vector<double> x, const LbfgsOptions& options,
-                   const Objective& objective) {
-  LbfgsState next = lbfgs_start(std::move(x), options, objective);
-  next.iteration = state.iteration;
-  next.n_evaluations += state.n_evaluations;
-  state = std::move(next);
+void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objective) {
+  std::vector<double> gradient(x.size());
+  const Evaluation at = objective(x, gradient);
+  state.x = std::move(x);
+  state.gradient = std::move(gradient);
+  state.value = at.value;
+  state.gradient_norm = at.gradient_norm;
+  state.stop = StopReason::running;
+  ++state.n_evaluations;
+}
+
+void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised) {
+  const std::size_t n = state.x.size();
+  const auto factor = static_cast<float>(added);
+  for (std::size_t i = 0; i < state.n_pairs; ++i) {
+    const auto step = row(state.steps, i, n);
+    const std::span change(state.changes.data() + i * n, n);
+    for (std::size_t j = 0; j < n_penalised; ++j) change[j] += factor * step[j];
+    const auto y = row(state.changes, i, n);
+    state.curvatures[i] = dot(step, y);
+    if (!(state.curvatures[i] > 1e-10 * std::sqrt(dot(step, step) * dot(y, y)))) {
+      state.n_pairs = 0;
+      state.next_pair = 0;
+      return;
+    }
+  }
 }
 
 namespace {
@@ -229,13 +256,14 @@ bool within_tolerance(LbfgsState& state, const LbfgsOptions& options, std::span<
 
 }  // namespace
 
-bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options) {
-  return within_tolerance(state, options, direction(state, options.memory, state.n_pairs));
+bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options, const Metric& metric) {
+  return within_tolerance(state, options, direction(state, options.memory, state.n_pairs, metric));
 }
 
-StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective) {
+StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Objective& objective,
+                      const Metric& metric) {
   if (state.stop != StopReason::running) return state.stop;
-  std::vector<double> d = direction(state, options.memory, state.n_pairs);
+  std::vector<double> d = direction(state, options.memory, state.n_pairs, metric);
   if (within_tolerance(state, options, d)) {
     state.stop = StopReason::converged;
     return state.stop;
@@ -262,7 +290,7 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
     if (forget || state.n_pairs == 0) break;
     // The model misleads: try once without it, along the plain gradient.
     forget = true;
-    d = direction(state, options.memory, 0);
+    d = direction(state, options.memory, 0, metric);
   }
   state.n_evaluations += wasted;
   state.stop = StopReason::no_progress;

@@ -350,7 +350,7 @@ void PerceptronObjective::Impl::run_group(std::size_t group, Scratch& own, const
       input = &own.values[layer];
     }
     std::ranges::fill(own.column, 0.0F);
-    const solver::RowLosses losses = solver::softmax_residuals(
+    const RowLosses losses = solver::softmax_residuals(
         own.values.back(), count, targets.data() + first,
         weights.empty() ? nullptr : weights.data() + first, own.column.data());
     partial.loss += losses.loss;

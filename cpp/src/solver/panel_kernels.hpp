@@ -4,15 +4,10 @@
 #include <cstdint>
 
 #include "eyespot/linalg.hpp"
+#include "eyespot/linear_objective.hpp"
 
 // The SIMD kernels behind linalg.hpp and softmax_regression.hpp, dispatched at run time.
 namespace eyespot::solver {
-
-/// What one block of rows contributes besides its gradient.
-struct RowLosses {
-  double loss = 0;            ///< sum of weight * -log p[target]
-  std::size_t n_correct = 0;  ///< rows whose target has the highest score
-};
 
 /// Turns rows of scores z into weight * (p - onehot(target)), p = softmax(z), in place. Padding
 /// columns must hold kPaddingScore. column_sum[c], one float per padded column, gains the sum of

@@ -2,11 +2,13 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <string>
 #include <utility>
 
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
-#include "eyespot/softmax_regression.hpp"
+#include "eyespot/preconditioner.hpp"
 #include "eyespot/types.hpp"
 
 namespace eyespot {
@@ -18,8 +20,6 @@ constexpr std::size_t kGramRowsPerFeature = 16;
 // Blocks of rows that are held at a time while their Gram matrix is formed.
 constexpr std::size_t kGramBlocks = 8;
 constexpr std::size_t kMaxGroups = 16;
-// Least mean curvature to assume, times the number of classes.
-constexpr double kLeastCurvature = 1e-3;
 // What a pivot must keep of its diagonal element: less would be rounding.
 constexpr double kLeastPivot = 1e-6;
 // Below this many features the workers would be woken more often than it is worth.
@@ -31,13 +31,25 @@ struct Gram {
   double total = 0;
 };
 
+std::uint32_t source_row(const RowsView& features, std::size_t i) {
+  return features.rows != nullptr ? features.rows[i] : static_cast<std::uint32_t>(i);
+}
+
+double weight_of(const float* weights, std::uint32_t row) {
+  return weights != nullptr ? static_cast<double>(weights[row]) : 1.0;
+}
+
+// Every how many rows one is used.
+std::size_t gram_step(std::size_t n_rows, std::size_t n_features) {
+  return std::max<std::size_t>(1, n_rows / (kGramRowsPerFeature * n_features));
+}
+
 // count(rows, out) says what each row counts; `rows` are indices into the data.
 template <class Count>
-Gram gram_about(const LabelledRows& data, std::span<const float> mean, const Count& count,
-                ThreadPool* pool, const Poll& poll) {
-  const std::size_t d = data.features.cols;
-  const std::size_t n = data.n_rows;
-  const std::size_t step = std::max<std::size_t>(1, n / (kGramRowsPerFeature * d));
+Gram gram_about(const RowsView& features, std::size_t n, std::span<const float> mean,
+                const Count& count, ThreadPool* pool, const Poll& poll) {
+  const std::size_t d = features.cols;
+  const std::size_t step = gram_step(n, d);
   const std::size_t n_used = (n + step - 1) / step;
   const PanelMatrix shape(1, d);
   std::vector<double> sum(panel_sums(d, shape));
@@ -50,16 +62,14 @@ Gram gram_about(const LabelledRows& data, std::span<const float> mean, const Cou
     rows.resize(n_rows);
     scale.resize(n_rows);
     for (std::size_t i = 0; i < n_rows; ++i) {
-      const std::size_t source = (begin + i) * step;
-      rows[i] = data.features.rows != nullptr ? data.features.rows[source]
-                                              : static_cast<std::uint32_t>(source);
+      rows[i] = source_row(features, (begin + i) * step);
     }
     count(std::span<const std::uint32_t>(rows), std::span(scale));
     for (float& value : scale) {
       gram.total += static_cast<double>(value);
       value = std::sqrt(value);
     }
-    RowsView used = data.features;
+    RowsView used = features;
     used.rows = rows.data();
     const std::size_t n_blocks = (n_rows + kAccumulateRows - 1) / kAccumulateRows;
     const auto height = [&](std::size_t block) {
@@ -98,15 +108,10 @@ double mean_variance(std::span<const double> gram, std::size_t d) {
   return trace / static_cast<double>(d);
 }
 
-double weight_of(const LabelledRows& data, std::uint32_t row) {
-  return data.weights != nullptr ? static_cast<double>(data.weights[row]) : 1.0;
-}
-
 // Mean over the features of their variance: sums of fixed groups of rows, joined in order.
-double variance_about(const LabelledRows& data, std::span<const float> mean, ThreadPool* pool,
-                      const Poll& poll) {
-  const std::size_t d = data.features.cols;
-  const std::size_t n = data.n_rows;
+double variance_about(const RowsView& features, std::size_t n, const float* weights,
+                      std::span<const float> mean, ThreadPool* pool, const Poll& poll) {
+  const std::size_t d = features.cols;
   const std::size_t n_groups = std::clamp<std::size_t>(n / 64, 1, kMaxGroups);
   std::vector<double> squares(n_groups, 0.0);
   std::vector<double> totals(n_groups, 0.0);
@@ -115,11 +120,9 @@ double variance_about(const LabelledRows& data, std::span<const float> mean, Thr
     const std::size_t end = n * (group + 1) / n_groups;
     for (std::size_t i = n * group / n_groups; i < end; ++i) {
       if (i % 64 == 0 && !go()) return;
-      const float* row = data.features.row(i);
+      const float* row = features.row(i);
       for (std::size_t j = 0; j < d; ++j) centred[j] = row[j] - mean[j];
-      const double w =
-          weight_of(data, data.features.rows != nullptr ? data.features.rows[i]
-                                                        : static_cast<std::uint32_t>(i));
+      const double w = weight_of(weights, source_row(features, i));
       squares[group] += w * dot(std::span<const float>(centred), std::span<const float>(centred));
       totals[group] += w;
     }
@@ -162,15 +165,31 @@ std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows, T
   return result;
 }
 
-FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const Poll& poll,
-                               bool with_gram) {
-  const std::size_t d = data.features.cols;
-  const std::size_t n = data.n_rows;
+std::vector<float> mean_one_weights(const RowsView& features, std::size_t n_rows,
+                                    const float* weights) {
+  if (weights == nullptr) return {};
+  std::vector<float> own(n_rows);
+  double total = 0;
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    const std::uint32_t source = source_row(features, i);
+    own[i] = weights[source];
+    if (!(own[i] >= 0) || !std::isfinite(own[i])) {
+      throw Error(ErrorCode::invalid_argument, "weights[" + std::to_string(source) + "]",
+                  std::to_string(own[i]) + " given; a weight is finite and not negative");
+    }
+    total += static_cast<double>(own[i]);
+  }
+  if (!(total > 0)) throw Error(ErrorCode::invalid_argument, "weights", "sum to 0");
+  const double scale = static_cast<double>(n_rows) / total;
+  for (float& weight : own) weight = static_cast<float>(scale * static_cast<double>(weight));
+  return own;
+}
+
+FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, const float* weights,
+                               ThreadPool* pool, const Poll& poll, bool with_gram) {
+  const std::size_t d = features.cols;
+  const std::size_t n = n_rows;
   FeatureMoments moments;
-  const auto weight = [&](std::size_t i) {
-    return weight_of(data, data.features.rows != nullptr ? data.features.rows[i]
-                                                         : static_cast<std::uint32_t>(i));
-  };
 
   // Mean: sums of fixed groups of rows, joined in order.
   const std::size_t n_groups = std::clamp<std::size_t>(n / 64, 1, kMaxGroups);
@@ -180,8 +199,8 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
     const std::size_t end = n * (group + 1) / n_groups;
     for (std::size_t i = n * group / n_groups; i < end; ++i) {
       if (i % 64 == 0 && !go()) return;
-      const double w = weight(i);
-      const float* row = data.features.row(i);
+      const double w = weight_of(weights, source_row(features, i));
+      const float* row = features.row(i);
       for (std::size_t j = 0; j < d; ++j) sum[j] += w * static_cast<double>(row[j]);
       sum[d] += w;
     }
@@ -193,14 +212,14 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   for (std::size_t j = 0; j < d; ++j) moments.mean[j] = static_cast<float>(sums[j] / sums[d]);
 
   if (!with_gram) {
-    moments.variance = variance_about(data, moments.mean, pool, poll);
+    moments.variance = variance_about(features, n, weights, moments.mean, pool, poll);
     return moments;
   }
   Gram gram = gram_about(
-      data, moments.mean,
+      features, n, moments.mean,
       [&](std::span<const std::uint32_t> rows, std::span<float> out) {
         for (std::size_t i = 0; i < rows.size(); ++i) {
-          out[i] = static_cast<float>(weight_of(data, rows[i]));
+          out[i] = static_cast<float>(weight_of(weights, rows[i]));
         }
       },
       pool, poll);
@@ -209,47 +228,40 @@ FeatureMoments feature_moments(const LabelledRows& data, ThreadPool* pool, const
   return moments;
 }
 
-CurvedMoments curved_moments(const LabelledRows& data, const FeatureMoments& plain,
-                             std::span<const float> weights, std::span<const double> bias,
-                             ThreadPool* pool, const Poll& poll) {
-  const std::size_t k = data.n_classes;
-  std::vector<float> probabilities;
+CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const float* weights,
+                             const FeatureMoments& plain, const RowCurvatures& curvatures,
+                             double least, ThreadPool* pool, const Poll& poll) {
+  std::vector<double> own;
   double total = 0;
   Gram gram = gram_about(
-      data, plain.mean,
+      features, n_rows, plain.mean,
       [&](std::span<const std::uint32_t> rows, std::span<float> out) {
-        RowsView view = data.features;
-        view.rows = rows.data();
-        probabilities.resize(rows.size() * k);
-        softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
+        own.resize(rows.size());
+        curvatures(rows, own);
         for (std::size_t i = 0; i < rows.size(); ++i) {
-          const std::span<const float> p(probabilities.data() + i * k, k);
-          const double curvature = (1.0 - dot(p, p)) / static_cast<double>(k);
-          const double weight = weight_of(data, rows[i]);
+          const double weight = weight_of(weights, rows[i]);
           total += weight;
-          out[i] = static_cast<float>(weight * std::max(curvature, 0.0));
+          out[i] = static_cast<float>(weight * std::max(own[i], 0.0));
         }
       },
       pool, poll);
   CurvedMoments curved;
-  // Rows that are all told apart with certainty would leave nothing to go by.
-  curved.curvature =
-      std::max(total > 0 ? gram.total / total : 0.0, kLeastCurvature / static_cast<double>(k));
+  curved.curvature = std::max(total > 0 ? gram.total / total : 0.0, least);
   curved.moments.mean = plain.mean;
   curved.moments.gram = std::move(gram.mean);
-  curved.moments.variance = mean_variance(curved.moments.gram, data.features.cols);
+  curved.moments.variance = mean_variance(curved.moments.gram, features.cols);
   return curved;
 }
 
-bool gram_pays(std::size_t n_rows, std::size_t n_gram_rows, std::size_t n_features,
-               std::size_t n_classes) {
-  // Multiply-adds a feature: two Gram matrices with their factors, and the changes of variables,
-  // against evaluations saved, which run at half the speed of the former.
+double gram_cost(std::size_t n_rows, std::size_t n_features, std::size_t n_classes) {
   const auto n = static_cast<double>(n_rows);
   const auto d = static_cast<double>(n_features);
   const auto k = static_cast<double>(n_classes);
-  const double used = std::min(static_cast<double>(n_gram_rows), kGramRowsPerFeature * d);
-  return 600 * n * k > 2 * used * d + 0.67 * d * d + 120 * k * d;
+  // Its use is three substitutions an iteration, each as long as d / n of an evaluation or so.
+  if (d > 0.5 * n) return std::numeric_limits<double>::infinity();
+  // In flops of a product: those of the factorisation are slow ones, and so are the exponentials.
+  const auto used = static_cast<double>(n_rows / gram_step(n_rows, n_features));
+  return (0.9 * used * d * d + 2.2 * d * d * d) / (4 * n * d * k + 4000 * n);
 }
 
 Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, double l2,
@@ -260,7 +272,6 @@ Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, 
   if (!(shift > 0)) shift = 1;  // constant features: any metric will do
   lower_ = PanelMatrix(n_features_, n_features_);
   upper_ = PanelMatrix(n_features_, n_features_);
-  diagonal_.resize(lower_.n_panels() * lower_.panel_width() * lower_.panel_width());
   ThreadPool* const workers = n_features_ >= kMinParallelFactor ? pool : nullptr;
   while (!factorise(moments.gram, shift, workers, poll)) {
     shift *= 10;
@@ -272,7 +283,7 @@ Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, 
 }
 
 Preconditioner::Preconditioner(std::size_t n_features, double variance, double curvature, double l2)
-    : n_features_(n_features), curvature_(curvature), scale_(std::sqrt(curvature * variance + l2)) {
+    : n_features_(n_features), curvature_(curvature), scale_(curvature * variance + l2) {
   if (!(scale_ > 0)) scale_ = 1;
 }
 
@@ -346,8 +357,8 @@ bool Preconditioner::factorise(std::span<const double> gram, double shift, Threa
   return true;
 }
 
-// Factor and inverse of the block of panel q on the diagonal, in float64: the inverse goes to
-// lower_, transposed to upper_, the factor to diagonal_. False when a pivot is lost in rounding.
+// Inverse of the factor of the block of panel q on the diagonal, in float64: it goes to lower_,
+// transposed to upper_. False when a pivot is lost in rounding.
 bool Preconditioner::factorise_diagonal(std::span<const double> gram, double shift, std::size_t q) {
   const std::size_t d = n_features_;
   const std::size_t width = lower_.panel_width();
@@ -356,7 +367,7 @@ bool Preconditioner::factorise_diagonal(std::span<const double> gram, double shi
   const std::size_t stride = lower_.width(q);
   float* lower = lower_.panel(q) + first * stride;
   float* upper = upper_.panel(q) + first * stride;
-  double* factor = diagonal_.data() + q * width * width;
+  std::vector<double> factor(width * width);
   for (std::size_t i = 0; i < used; ++i) {
     for (std::size_t j = 0; j <= i; ++j) {
       double sum = -static_cast<double>(lower[i * stride + j]);
@@ -414,54 +425,43 @@ void substitute(PanelMatrix& rows, const PanelMatrix& m, bool backward, ThreadPo
   });
 }
 
-void divide(PanelMatrix& rows, double scale) {
-  const auto factor = static_cast<float>(1 / scale);
-  for (std::size_t q = 0; q < rows.n_panels(); ++q) {
-    const std::span<float> panel(rows.panel(q), rows.rows() * rows.width(q));
-    for (float& value : panel) value *= factor;
-  }
-}
-
 }  // namespace
 
-void Preconditioner::to_weights(PanelMatrix& rows, ThreadPool* pool) const {
-  if (scale_ > 0) {
-    divide(rows, scale_);
-  } else {
-    substitute(rows, lower_, true, pool);
-  }
-}
-
-void Preconditioner::to_gradient(PanelMatrix& rows, ThreadPool* pool) const {
-  if (scale_ > 0) {
-    divide(rows, scale_);
-  } else {
-    substitute(rows, upper_, false, pool);
-  }
-}
-
-void Preconditioner::from_weights(std::span<const float> weights, std::span<double> v) const {
+double Preconditioner::apply(std::span<double> direction, std::span<const float> change,
+                             std::size_t n_classes, ThreadPool* pool) const {
   const std::size_t d = n_features_;
+  const std::size_t n_weights = n_classes * d;
+  const bool with_change = !change.empty();
+  double square = 0;
+  for (double& value : direction.subspan(n_weights)) value /= curvature_;
+  if (with_change) {
+    const auto slopes = change.subspan(n_weights);
+    square = dot(slopes, slopes) / curvature_;
+  }
   if (scale_ > 0) {
-    for (std::size_t j = 0; j < d; ++j) v[j] = scale_ * static_cast<double>(weights[j]);
-    return;
+    for (double& value : direction.first(n_weights)) value /= scale_;
+    const auto weights = change.first(with_change ? n_weights : 0);
+    return square + dot(weights, weights) / scale_;
   }
-  const std::size_t width = lower_.panel_width();
-  for (std::size_t q = 0; q < lower_.n_panels(); ++q) {
-    const std::size_t first = q * width;
-    const std::size_t used = lower_.used(q);
-    const auto out = v.subspan(first, used);
-    std::ranges::fill(out, 0.0);
-    const double* factor = diagonal_.data() + q * width * width;
-    for (std::size_t p = 0; p < used; ++p) {
-      const auto w = static_cast<double>(weights[first + p]);
-      for (std::size_t j = 0; j <= p; ++j) out[j] += w * factor[p * width + j];
-    }
-    for (std::size_t i = first + used; i < d; ++i) {
-      const float* row = lower_.panel(q) + i * lower_.width(q);
-      add_scaled(-static_cast<double>(weights[i]), std::span<const float>(row, used), out);
-    }
+  // Both at once where both are due, for the factor is what takes time to read.
+  PanelMatrix rows((with_change ? 2 : 1) * n_classes, d);
+  for (std::size_t c = 0; c < n_classes; ++c) {
+    rows.set_row(c, std::span<const double>(direction.subspan(c * d, d)));
+    if (with_change) rows.set_row(n_classes + c, change.subspan(c * d, d));
   }
+  substitute(rows, upper_, false, pool);
+  std::vector<float> row(d);
+  for (std::size_t c = n_classes; c < rows.rows(); ++c) {
+    rows.get_row(c, std::span(row));
+    square += dot(std::span<const float>(row), std::span<const float>(row));
+  }
+  PanelMatrix own(n_classes, d);
+  for (std::size_t q = 0; q < own.n_panels(); ++q) {
+    std::copy_n(rows.panel(q), n_classes * own.width(q), own.panel(q));
+  }
+  substitute(own, lower_, true, pool);
+  for (std::size_t c = 0; c < n_classes; ++c) own.get_row(c, direction.subspan(c * d, d));
+  return square;
 }
 
 }  // namespace eyespot

@@ -38,13 +38,13 @@ HWY_INLINE hn::Mask<FloatTag> bears(const std::uint8_t* row, std::size_t column,
   return hn::RebindMask(FloatTag(), hn::Ne(hn::PromoteTo(ints, labels), hn::Zero(ints)));
 }
 
-LabelLosses sigmoid_residuals_impl(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
+RowLosses sigmoid_residuals_impl(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
                                    float* column_sum) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
   const auto zero = hn::Zero(d);
   const auto one = hn::Set(d, 1.0F);
-  LabelLosses result;
+  RowLosses result;
   for (std::size_t i = 0; i < n_rows; ++i) {
     const std::uint8_t* labels = block.row(i);
     const auto row_weight =
@@ -94,7 +94,7 @@ namespace eyespot::solver {
 
 HWY_EXPORT(sigmoid_residuals_impl);
 
-LabelLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
+RowLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
                               float* column_sum) {
   return HWY_DYNAMIC_DISPATCH(sigmoid_residuals_impl)(scores, n_rows, block, column_sum);
 }

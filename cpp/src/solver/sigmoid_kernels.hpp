@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "eyespot/linalg.hpp"
+#include "eyespot/linear_objective.hpp"
 
 // The SIMD kernel behind sigmoid_regression.hpp, dispatched at run time.
 namespace eyespot::solver {
@@ -26,15 +27,10 @@ struct LabelBlock {
 /// The score of padding columns: no loss, no residual, never a label.
 inline constexpr float kNeverScore = -1e30F;
 
-/// What one block of rows contributes besides its gradient.
-struct LabelLosses {
-  double loss = 0;            ///< sum of weight * log-loss over rows and classes
-  std::size_t n_correct = 0;  ///< rows whose scores are from 0 up for just the labels they bear
-};
-
 /// Turns rows of scores z into weight * (sigmoid(z) - label), in place, and adds their sums to
-/// column_sum[c], one float per padded column.
-LabelLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
+/// column_sum[c], one float per padded column. A row is told rightly when its scores are from 0 up
+/// for just the labels it bears.
+RowLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
                               float* column_sum);
 
 }  // namespace eyespot::solver

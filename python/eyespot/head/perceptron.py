@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PerceptronFit", "fit_perceptron"]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _N_FOLDS = 5
 _DEFAULT_L2 = 0.03
 

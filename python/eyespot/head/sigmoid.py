@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_sigmoid", "label_balance", "select_sigmoid_l2"]
 
 _LOGGER = logging.getLogger("eyespot")
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 def fit_sigmoid(
@@ -126,6 +126,7 @@ def fit_sigmoid(
             groups=groups,
         )
         strength = path.selected
+        start = path.start if start is None else start
     else:
         strength = number(l2, "l2", word="auto")
     solver = _core.SigmoidSolver(
@@ -238,7 +239,7 @@ def select_sigmoid_l2(
     of_group[order] = distribute(y[first[order]] != 0, [1.0] * n_folds)
     folds = np.full(len(y), -2, np.int32) - of_group[of]  # of copies: left out, not scored
     folds[first] = of_group
-    variance, points = _core.sigmoid_path(
+    variance, points, start = _core.sigmoid_path(
         x,
         y,
         fold=folds,
@@ -263,6 +264,7 @@ def select_sigmoid_l2(
         n_folds=n_folds,
         selected=selected,
         n_evaluations=sum(point[3] for point in points),
+        start=start,
     )
 
 

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "eyespot/lbfgs.hpp"
+#include "eyespot/linalg.hpp"
+#include "eyespot/preconditioner.hpp"
+#include "eyespot/runtime.hpp"
+
+namespace eyespot {
+
+/// What one block of rows contributes besides its gradient.
+struct RowLosses {
+  double loss = 0;            ///< sum of weight * loss
+  std::size_t n_correct = 0;  ///< rows that are told rightly
+};
+
+/// The mean loss of linear scores W x_i + b plus l2 / 2 * |W|^2. The variables are the weights,
+/// n_classes x n_features in the units of the features, then the biases for centred features. One
+/// pass over the rows an evaluation, in blocks that stay in cache; float32 products, float64 sums;
+/// blocks and order of sums follow from the shape, never from the number of threads. An object
+/// serves one thread at a time; the data may be shared.
+class LinearObjective {
+ public:
+  virtual ~LinearObjective();
+  LinearObjective(const LinearObjective&) = delete;
+  LinearObjective& operator=(const LinearObjective&) = delete;
+
+  [[nodiscard]] std::size_t n_features() const noexcept;
+  [[nodiscard]] std::size_t n_classes() const noexcept;
+  /// Number of variables: n_classes * (n_features + 1).
+  [[nodiscard]] std::size_t size() const noexcept;
+  /// Value and gradient. The gradient norm is the max-norm over weights (per root-mean-square
+  /// standard deviation of the features, so that it does not change when all features are scaled)
+  /// and biases. Throws Error(cancelled) or what `poll` throws, at most 50 ms after the request.
+  Evaluation evaluate(std::span<const double> x, std::span<double> gradient, const Poll& poll);
+  /// Rows told rightly at the point of the last evaluation.
+  [[nodiscard]] std::size_t n_correct() const noexcept;
+
+  /// Variables of weights 0 and of biases that give the (smoothed) frequencies of the classes.
+  [[nodiscard]] virtual std::vector<double> start() const = 0;
+  /// Variables of given weights and biases.
+  [[nodiscard]] std::vector<double> variables(std::span<const float> weights,
+                                              std::span<const double> bias) const;
+  /// Weights and biases, for features as given, of given variables.
+  virtual void solution(std::span<const double> x, std::span<float> weights,
+                        std::span<double> bias) const;
+
+ protected:
+  /// Scores of padding columns are `padding`.
+  LinearObjective(const RowsView& features, std::size_t n_rows, std::size_t n_classes,
+                  const FeatureMoments& moments, double l2, float padding, ThreadPool* pool);
+  /// `totals`, one a class, is taken off the sums that residuals() adds to `column`.
+  void set_totals(std::vector<double> totals);
+  [[nodiscard]] std::span<const double> totals() const noexcept;
+
+ private:
+  /// Turns the scores of rows [first, first + count) into derivatives of their losses, in place,
+  /// and adds the sum of these over the rows to `column`, one float a padded class. Called from
+  /// several threads.
+  virtual RowLosses residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
+                              float* column) const = 0;
+
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A minimisation of a linear objective, one iteration at a time, in metrics of its own choice. The
+/// same steps, bit for bit, with or without a pause.
+class LinearFit {
+ public:
+  /// The metric that suits the way on from a point with the given weights (for the features as they
+  /// are) and biases; when these are empty, from anywhere.
+  using MetricAt = std::function<std::shared_ptr<const Preconditioner>(
+      std::span<const float> weights, std::span<const double> bias, const Poll& poll)>;
+
+  /// All that two pauses may differ in.
+  struct Progress {
+    LbfgsState minimiser;
+    std::vector<double> metric_x;  ///< where the metric was taken; empty for the first one
+    double metric_value = 0;       ///< the objective when it was
+    std::uint64_t metric_evaluations = 0;
+    std::size_t n_correct = 0;  ///< rows told rightly at the minimiser's point
+  };
+
+  /// metric_cost: of a metric at a point, in evaluations; infinite where there is none.
+  /// options.memory 0 takes what suits the number of variables.
+  LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
+            double metric_cost, MetricAt metric_at, ThreadPool* pool);
+
+  /// Begins at the objective's own start, or at x: a solution for similar data.
+  void start(std::vector<double> x, const Poll& poll);
+  StopReason step(const Poll& poll);
+  /// Whether the point meets both tolerances; sets the minimiser's predicted_decrease.
+  bool converged();
+  [[nodiscard]] const Progress& progress() const noexcept { return progress_; }
+  /// Goes on from there. Throws Error(invalid_argument) where its sizes are not this fit's.
+  void resume(Progress progress, const Poll& poll);
+
+  [[nodiscard]] LinearObjective& objective() const noexcept { return *objective_; }
+  [[nodiscard]] const LbfgsOptions& options() const noexcept { return options_; }
+
+ private:
+  void take_metric(std::span<const double> x, const Poll& poll);
+  [[nodiscard]] Objective at(const Poll& poll) const;
+  [[nodiscard]] Metric metric() const;
+
+  std::unique_ptr<LinearObjective> objective_;
+  LbfgsOptions options_;
+  double metric_cost_ = 0;
+  MetricAt metric_at_;
+  ThreadPool* pool_ = nullptr;
+  std::shared_ptr<const Preconditioner> metric_;
+  Progress progress_;
+};
+
+/// Pairs of steps to keep for so many variables: more where they still fit in the caches.
+[[nodiscard]] std::size_t lbfgs_memory(std::size_t n_variables);
+
+}  // namespace eyespot

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "eyespot/linalg.hpp"
+
+// How rows are cut into blocks, and the scores of a block, for training and prediction alike.
+namespace eyespot::solver {
+
+/// Rows a block: measured best well beyond the second-level cache, since tall blocks add to the
+/// float64 sums less often; small data are cut small enough for each of up to max_groups groups of
+/// enough work to have a block. A matter of the shape only.
+inline std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::size_t n_classes,
+                              std::size_t max_groups) {
+  constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
+  constexpr std::size_t kMinRows = 96;
+  // Multiply-adds that make a group worth its join, and its thread.
+  constexpr std::size_t kGroupWork = std::size_t{1} << 20;
+  const std::size_t fitting = kBlockBytes / (sizeof(float) * (n_features + n_classes));
+  const std::size_t work = 2 * n_rows * n_features * n_classes;
+  const std::size_t n_groups =
+      std::clamp<std::size_t>(std::bit_floor(work / kGroupWork), 1, max_groups);
+  const std::size_t share = (n_rows + n_groups - 1) / n_groups;
+  const std::size_t n_blocks =
+      std::max<std::size_t>(1, (share + kAccumulateRows - 1) / kAccumulateRows);
+  const std::size_t even = (share + n_blocks - 1) / n_blocks;
+  const std::size_t sharing = std::max(kMinRows, (even + 7) / 8 * 8);
+  return std::clamp<std::size_t>(std::min(fitting / 8 * 8, sharing), 8, kAccumulateRows);
+}
+
+/// Weights and biases in the layout of the products.
+class LinearScores {
+ public:
+  LinearScores() = default;
+  LinearScores(std::size_t n_classes, std::size_t n_features)
+      : weights_(n_classes, n_features), shape_(1, n_classes) {
+    const std::size_t last = shape_.n_panels() - 1;
+    bias_.resize(last * shape_.panel_width() + shape_.width(last));
+    if (n_classes <= kMaxTransposed) return;
+    right_ = PanelMatrix(n_features, n_classes);
+    current_.resize(n_classes * n_features);
+  }
+
+  /// n_classes rows of weights, one after the other, and biases; padding columns score `padding`.
+  template <class T>
+  void set(std::span<const T> weights, std::span<const double> bias, float padding) {
+    const std::size_t d = weights_.cols();
+    for (std::size_t c = 0; c < weights_.rows(); ++c) {
+      weights_.set_row(c, weights.subspan(c * d, d));
+    }
+    std::ranges::fill(bias_, padding);
+    std::ranges::transform(bias, bias_.begin(), [](double b) { return static_cast<float>(b); });
+    if (right_.rows() == 0) return;
+    std::ranges::transform(weights, current_.begin(), [](T w) { return static_cast<float>(w); });
+    pack_transposed(current_, weights_.rows(), d, right_);
+  }
+
+  /// n_classes x n_features.
+  [[nodiscard]] const PanelMatrix& weights() const noexcept { return weights_; }
+  [[nodiscard]] std::size_t padded_classes() const noexcept { return bias_.size(); }
+
+  /// Scores of the first `count` rows.
+  void of(const PanelMatrix& rows, std::size_t count, PanelMatrix& scores) const {
+    if (right_.rows() == 0) {
+      multiply_transposed(rows, weights_, bias_.data(), count, scores);
+      return;
+    }
+    multiply(rows, right_, MultiplyInit::row, bias_.data(),
+             {.row_begin = 0,
+              .row_end = count,
+              .panel_begin = 0,
+              .panel_end = right_.n_panels(),
+              .inner_begin = 0,
+              .inner_end = rows.n_panels()},
+             scores);
+  }
+
+ private:
+  PanelMatrix weights_;
+  PanelMatrix shape_;  // of one row of scores
+  PanelMatrix right_;  // the weights as a right factor, where they are too many for dot products
+  std::vector<float> current_;
+  std::vector<float> bias_;  // padded
+};
+
+}  // namespace eyespot::solver

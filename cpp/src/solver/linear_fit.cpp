@@ -1,0 +1,108 @@
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "eyespot/error.hpp"
+#include "eyespot/linear_objective.hpp"
+
+namespace eyespot {
+
+namespace {
+
+// Evaluations after which a metric may be taken again, at the least, and the part of the objective
+// that must have gone by then for the curvature to be another.
+constexpr double kLeastEvaluations = 8;
+constexpr double kFarBelow = 0.95;
+
+}  // namespace
+
+std::size_t lbfgs_memory(std::size_t n_variables) {
+  return n_variables <= (std::size_t{1} << 15) ? 20 : 10;
+}
+
+LinearFit::LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
+                     double metric_cost, MetricAt metric_at, ThreadPool* pool)
+    : objective_(std::move(objective)),
+      options_(options),
+      metric_cost_(metric_cost),
+      metric_at_(std::move(metric_at)),
+      pool_(pool) {
+  if (options_.memory == 0) options_.memory = lbfgs_memory(objective_->size());
+}
+
+Objective LinearFit::at(const Poll& poll) const {
+  return [this, &poll](std::span<const double> x, std::span<double> gradient) {
+    return objective_->evaluate(x, gradient, poll);
+  };
+}
+
+Metric LinearFit::metric() const {
+  return [this](std::span<double> direction, std::span<const float> change) {
+    return metric_->apply(direction, change, objective_->n_classes(), pool_);
+  };
+}
+
+void LinearFit::take_metric(std::span<const double> x, const Poll& poll) {
+  progress_.metric_x.assign(x.begin(), x.end());
+  std::vector<float> weights;
+  std::vector<double> bias;
+  if (!x.empty()) {
+    weights.resize(objective_->n_classes() * objective_->n_features());
+    bias.resize(objective_->n_classes());
+    objective_->solution(x, weights, bias);
+  }
+  metric_ = metric_at_(weights, bias, poll);
+}
+
+void LinearFit::start(std::vector<double> x, const Poll& poll) {
+  progress_ = Progress{};
+  const bool here = !x.empty() && metric_cost_ <= kCheapMetric;
+  take_metric(here ? std::span<const double>(x) : std::span<const double>(), poll);
+  progress_.minimiser =
+      lbfgs_start(x.empty() ? objective_->start() : std::move(x), options_, at(poll));
+  progress_.n_correct = objective_->n_correct();
+  progress_.metric_value = progress_.minimiser.value;
+  progress_.metric_evaluations = progress_.minimiser.n_evaluations;
+}
+
+StopReason LinearFit::step(const Poll& poll) {
+  LbfgsState& state = progress_.minimiser;
+  if (state.x.empty()) {
+    throw Error(ErrorCode::invalid_argument, "step", "called before a start");
+  }
+  // Once as much was spent on evaluations as a metric costs, one pays if the loss bends otherwise.
+  const auto spent = static_cast<double>(state.n_evaluations - progress_.metric_evaluations);
+  if (spent >= std::max(metric_cost_, kLeastEvaluations) &&
+      state.value < kFarBelow * progress_.metric_value) {
+    take_metric(state.x, poll);
+    progress_.metric_value = state.value;
+    progress_.metric_evaluations = state.n_evaluations;
+  }
+  const std::uint64_t before = state.iteration;
+  const StopReason reason = lbfgs_step(state, options_, at(poll), metric());
+  if (state.iteration != before) progress_.n_correct = objective_->n_correct();
+  return reason;
+}
+
+bool LinearFit::converged() {
+  return lbfgs_converged(progress_.minimiser, options_, metric());
+}
+
+void LinearFit::resume(Progress progress, const Poll& poll) {
+  const LbfgsState& state = progress.minimiser;
+  const std::size_t n = objective_->size();
+  const std::size_t pairs = options_.memory;
+  const bool fits = state.x.size() == n && state.gradient.size() == n &&
+                    state.steps.size() == pairs * n && state.changes.size() == pairs * n &&
+                    state.curvatures.size() == pairs && state.n_pairs <= pairs &&
+                    state.next_pair < pairs &&
+                    (progress.metric_x.empty() || progress.metric_x.size() == n);
+  if (!fits) {
+    throw Error(ErrorCode::invalid_argument, "state", "of another number of variables or pairs");
+  }
+  const std::vector<double> x = std::move(progress.metric_x);
+  progress_ = std::move(progress);
+  take_metric(x, poll);
+}
+
+}  // namespace eyespot

@@ -1,0 +1,236 @@
+#include "eyespot/linear_objective.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "blocks.hpp"
+#include "eyespot/types.hpp"
+#include "linear_blocks.hpp"
+
+namespace eyespot {
+
+namespace {
+
+// Partial gradients: enough for the threads of a big machine, few enough to join quickly.
+constexpr std::size_t kMaxGroups = 16;
+// Centred rows up to this many bytes are packed once and kept, not packed at every evaluation.
+constexpr std::size_t kKeptBytes = std::size_t{32} << 20;
+constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
+// Sums over fewer elements than this are not worth waking the workers for.
+constexpr std::size_t kMinParallelSum = std::size_t{1} << 18;
+
+// What one group of row blocks adds up to.
+struct Partial {
+  std::vector<double> gradient;  // n_classes x n_features, in panels
+  std::vector<double> column;    // sum of the residuals, padded
+  double loss = 0;
+  std::size_t n_correct = 0;
+};
+
+struct Scratch {
+  PanelMatrix rows;
+  PanelMatrix scores;
+  std::vector<float> column;
+};
+
+}  // namespace
+
+struct LinearObjective::Impl {
+  RowsView features;
+  std::size_t n_rows = 0;
+  std::size_t n_features = 0;
+  std::size_t n_classes = 0;
+  std::vector<float> mean;
+  std::vector<double> totals;
+  double l2 = 0;
+  double feature_scale = 1;  // root-mean-square standard deviation
+  float padding = 0;
+  ThreadPool* pool = nullptr;
+
+  std::size_t rows_per_block = 0;
+  std::size_t n_blocks = 0;
+  std::size_t n_groups = 0;
+  std::vector<Partial> partials;
+  std::vector<Scratch> scratch;
+  std::vector<PanelMatrix> kept;  // the packed blocks, or empty
+  solver::LinearScores scores;
+  std::vector<double> largest;  // of the gradient, a class
+  std::vector<double> squares;  // of the weights, a class
+  std::size_t n_correct = 0;
+};
+
+LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
+                                 std::size_t n_classes, const FeatureMoments& moments, double l2,
+                                 float padding, ThreadPool* pool)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& m = *impl_;
+  m.features = features;
+  m.n_rows = n_rows;
+  m.n_features = features.cols;
+  m.n_classes = n_classes;
+  m.mean = moments.mean;
+  m.totals.assign(n_classes, 0.0);
+  m.l2 = l2;
+  m.feature_scale = moments.variance > 0 ? std::sqrt(moments.variance) : 1;
+  m.padding = padding;
+  m.pool = pool;
+
+  const std::size_t n_weights = checked_mul(n_classes, m.n_features, "weights");
+  m.rows_per_block = solver::block_rows(n_rows, m.n_features, n_classes, kMaxGroups);
+  m.n_blocks = (n_rows + m.rows_per_block - 1) / m.rows_per_block;
+  const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
+  m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
+  if (n_rows * m.n_features <= kKeptBytes / sizeof(float)) m.kept.resize(m.n_blocks);
+  m.scores = solver::LinearScores(n_classes, m.n_features);
+  m.partials.resize(m.n_groups);
+  for (Partial& partial : m.partials) {
+    partial.gradient.resize(panel_sums(n_classes, m.scores.weights()));
+    partial.column.resize(m.scores.padded_classes());
+  }
+  m.largest.resize(n_classes);
+  m.squares.resize(n_classes);
+  m.scratch.resize(solver::worker_count(pool));
+}
+
+LinearObjective::~LinearObjective() = default;
+
+void LinearObjective::set_totals(std::vector<double> totals) {
+  impl_->totals = std::move(totals);
+}
+
+std::span<const double> LinearObjective::totals() const noexcept {
+  return impl_->totals;
+}
+
+std::size_t LinearObjective::n_features() const noexcept {
+  return impl_->n_features;
+}
+
+std::size_t LinearObjective::n_classes() const noexcept {
+  return impl_->n_classes;
+}
+
+std::size_t LinearObjective::size() const noexcept {
+  return impl_->n_classes * (impl_->n_features + 1);
+}
+
+std::size_t LinearObjective::n_correct() const noexcept {
+  return impl_->n_correct;
+}
+
+Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double> gradient,
+                                     const Poll& poll) {
+  Impl& m = *impl_;
+  const std::size_t d = m.n_features;
+  const std::size_t n_weights = m.n_classes * d;
+  m.scores.set(x.first(n_weights), x.subspan(n_weights), m.padding);
+
+  const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
+    Partial& partial = m.partials[group];
+    Scratch& own = m.scratch[worker];
+    std::ranges::fill(partial.gradient, 0.0);
+    std::ranges::fill(partial.column, 0.0);
+    partial.loss = 0;
+    partial.n_correct = 0;
+    if (own.scores.rows() == 0) {
+      if (m.kept.empty()) own.rows = PanelMatrix(m.rows_per_block, d);
+      own.scores = PanelMatrix(m.rows_per_block, m.n_classes);
+      own.column.resize(partial.column.size());
+    }
+    const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
+    for (std::size_t block = m.n_blocks * group / m.n_groups; block < end; ++block) {
+      if (!go()) return;
+      const std::size_t first = block * m.rows_per_block;
+      const std::size_t count = std::min(m.rows_per_block, m.n_rows - first);
+      PanelMatrix& rows = m.kept.empty() ? own.rows : m.kept[block];
+      const bool packed = !m.kept.empty() && rows.rows() > 0;
+      if (!packed) {
+        if (rows.rows() == 0) rows = PanelMatrix(count, d);
+        pack_rows(m.features, first, count, m.mean.data(), nullptr, rows);
+      }
+      m.scores.of(rows, count, own.scores);
+      std::ranges::fill(own.column, 0.0F);
+      const RowLosses losses = residuals(own.scores, first, count, own.column.data());
+      partial.loss += losses.loss;
+      partial.n_correct += losses.n_correct;
+      for (std::size_t c = 0; c < own.column.size(); ++c) {
+        partial.column[c] += static_cast<double>(own.column[c]);
+      }
+      accumulate_transposed(own.scores, rows, count, partial.gradient.data());
+    }
+  };
+  solver::run_blocks(m.pool, m.n_groups, poll, run_group);
+
+  // Join the groups, always in the same order, class by class.
+  const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
+  const PanelMatrix& weights = m.scores.weights();
+  const auto join = [&](std::size_t c, std::size_t, const auto&) {
+    const auto out = gradient.subspan(c * d, d);
+    for (std::size_t q = 0; q < weights.n_panels(); ++q) {
+      const std::size_t first = q * weights.panel_width();
+      const std::size_t offset = first * m.n_classes + c * weights.width(q);
+      const std::size_t used = weights.used(q);
+      std::copy_n(m.partials[0].gradient.data() + offset, used, out.data() + first);
+      for (std::size_t group = 1; group < m.n_groups; ++group) {
+        const double* part = m.partials[group].gradient.data() + offset;
+        for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
+      }
+    }
+    double largest = 0;
+    double square = 0;
+    const auto w = x.subspan(c * d, d);
+    for (std::size_t j = 0; j < d; ++j) {
+      // As the products have it, so that value and gradient belong together.
+      const auto weight = static_cast<double>(static_cast<float>(w[j]));
+      out[j] = out[j] * inverse_n + m.l2 * weight;
+      largest = std::max(largest, std::abs(out[j]));
+      square += weight * weight;
+    }
+    m.largest[c] = largest;
+    m.squares[c] = square;
+  };
+  solver::run_blocks(n_weights * m.n_groups >= kMinParallelSum ? m.pool : nullptr, m.n_classes,
+                     poll, join);
+  double loss = 0;
+  double norm = 0;
+  double square = 0;
+  m.n_correct = 0;
+  for (const Partial& partial : m.partials) {
+    loss += partial.loss;
+    m.n_correct += partial.n_correct;
+  }
+  for (std::size_t c = 0; c < m.n_classes; ++c) {
+    double sum = -m.totals[c];
+    for (const Partial& partial : m.partials) sum += partial.column[c];
+    gradient[n_weights + c] = sum * inverse_n;
+    norm = std::max({norm, m.largest[c] / m.feature_scale, std::abs(gradient[n_weights + c])});
+    square += m.squares[c];
+  }
+  return {.value = loss * inverse_n + 0.5 * m.l2 * square, .gradient_norm = norm};
+}
+
+std::vector<double> LinearObjective::variables(std::span<const float> weights,
+                                               std::span<const double> bias) const {
+  const Impl& m = *impl_;
+  std::vector<double> x(weights.begin(), weights.end());
+  x.insert(x.end(), bias.begin(), bias.end());
+  for (std::size_t c = 0; c < m.n_classes; ++c) {
+    x[weights.size() + c] +=
+        dot(weights.subspan(c * m.n_features, m.n_features), std::span<const float>(m.mean));
+  }
+  return x;
+}
+
+void LinearObjective::solution(std::span<const double> x, std::span<float> weights,
+                               std::span<double> bias) const {
+  const Impl& m = *impl_;
+  std::ranges::transform(x.first(weights.size()), weights.begin(),
+                         [](double w) { return static_cast<float>(w); });
+  for (std::size_t c = 0; c < m.n_classes; ++c) {
+    const auto row = std::span<const float>(weights).subspan(c * m.n_features, m.n_features);
+    bias[c] = x[weights.size() + c] - dot(row, std::span<const float>(m.mean));
+  }
+}
+
+}  // namespace eyespot
