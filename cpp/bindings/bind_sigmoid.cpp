@@ -66,7 +66,7 @@ class SigmoidSolver : public LinearSolver {
  public:
   SigmoidSolver(const Problem& problem, double l2, double tolerance, std::size_t memory,
                 std::shared_ptr<ThreadPool> pool, std::optional<CancelToken> cancel)
-      : LinearSolver(problem.owners(), std::move(pool), std::move(cancel),
+      : LinearSolver(problem.owners(), l2, std::move(pool), std::move(cancel),
                      [&, data = problem.rows()](ThreadPool* workers, const Poll& poll) {
                        check_strength(l2);
                        refuse_non_finite(data.features, data.n_rows, workers, poll);

@@ -38,7 +38,7 @@ class SoftmaxSolver : public LinearSolver {
                 double l2, double tolerance, const std::optional<FloatArray>& weights,
                 std::size_t memory, std::shared_ptr<ThreadPool> pool,
                 std::optional<CancelToken> cancel)
-      : LinearSolver(owners(embeddings, targets, weights), std::move(pool), std::move(cancel),
+      : LinearSolver(owners(embeddings, targets, weights), l2, std::move(pool), std::move(cancel),
                      [&, data = labelled_rows(embeddings, targets, n_classes, weights)](
                          ThreadPool* workers, const Poll& poll) {
                        check_strength(l2);
@@ -114,7 +114,7 @@ void bind_solver(py::module_& module) {
   define_stepper(linear);
   linear
       .def("start", &LinearSolver::start, py::arg("weights").noconvert() = py::none(),
-           py::arg("bias").noconvert() = py::none())
+           py::arg("bias").noconvert() = py::none(), py::arg("pairs") = py::none())
       .def("evaluate", &LinearSolver::evaluate, py::arg("weights").noconvert(),
            py::arg("bias").noconvert());
   py::class_<SoftmaxSolver, LinearSolver>(module, "SoftmaxSolver", "Softmax regression.")

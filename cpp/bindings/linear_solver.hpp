@@ -22,18 +22,26 @@ class LinearSolver {
  public:
   // make(pool, poll) is called without the GIL.
   template <class Make>
-  LinearSolver(py::list owners, std::shared_ptr<ThreadPool> pool, std::optional<CancelToken> cancel,
-               const Make& make)
-      : owners_(std::move(owners)), pool_(std::move(pool)), poll_(solver_poll(cancel)) {
+  LinearSolver(py::list owners, double l2, std::shared_ptr<ThreadPool> pool,
+               std::optional<CancelToken> cancel, const Make& make)
+      : owners_(std::move(owners)), l2_(l2), pool_(std::move(pool)), poll_(solver_poll(cancel)) {
     const py::gil_scoped_release release;
     fit_.emplace(make(pool_.get(), poll_));
   }
 
-  void start(const std::optional<FloatArray>& weights, const std::optional<CArray<double>>& bias) {
+  // pairs: as softmax_path gives them.
+  void start(const std::optional<FloatArray>& weights, const std::optional<CArray<double>>& bias,
+             const std::optional<py::dict>& pairs) {
     std::vector<double> x;
     if (weights && bias) x = variables(*weights, *bias);
+    std::optional<LbfgsState> like;
+    double added_l2 = 0;
+    if (pairs) {
+      like = pairs_from_dict(*pairs, fit_->objective().size(), fit_->options().memory);
+      added_l2 = l2_ - py::cast<double>((*pairs)["l2"]);
+    }
     const py::gil_scoped_release release;
-    fit_->start(std::move(x), poll_);
+    fit_->start(std::move(x), poll_, like ? &*like : nullptr, added_l2);
   }
 
   std::string step() {
@@ -115,12 +123,13 @@ class LinearSolver {
   }
 
   py::list owners_;
+  double l2_ = 0;
   std::shared_ptr<ThreadPool> pool_;
   Poll poll_;
   std::optional<LinearFit> fit_;
 };
 
-// Strengths with their held-out loss, the mean of the folds' solutions or None.
+// Strengths with their held-out loss; the mean of the folds' solutions and the pairs of one, or None.
 inline std::pair<py::list, py::object> path_to_python(const PathResult& result,
                                                       std::size_t n_classes) {
   py::list rows;
@@ -132,7 +141,9 @@ inline std::pair<py::list, py::object> path_to_python(const PathResult& result,
   const auto k = static_cast<py::ssize_t>(n_classes);
   FloatArray weights({k, static_cast<py::ssize_t>(result.weights.size()) / k});
   std::ranges::copy(result.weights, weights.mutable_data());
-  return {rows, py::make_tuple(std::move(weights), to_array(result.bias))};
+  py::dict pairs = pairs_to_dict(result.pairs);
+  pairs["l2"] = result.pairs_l2;
+  return {rows, py::make_tuple(std::move(weights), to_array(result.bias), std::move(pairs))};
 }
 
 }  // namespace eyespot::bindings

@@ -114,45 +114,55 @@ inline LbfgsOptions minimiser_options(double tolerance, std::size_t memory) {
   return options;
 }
 
+inline py::dict pairs_to_dict(const LbfgsState& from) {
+  py::dict pairs;
+  pairs["steps"] = to_array(from.steps);
+  pairs["changes"] = to_array(from.changes);
+  pairs["curvatures"] = to_array(from.curvatures);
+  pairs["n_pairs"] = from.n_pairs;
+  pairs["next_pair"] = from.next_pair;
+  return pairs;
+}
+
+// A state with pairs only, for n variables; throws where the arrays are of other sizes.
+inline LbfgsState pairs_from_dict(const py::dict& pairs, std::size_t n, std::size_t memory) {
+  LbfgsState state;
+  state.steps.resize(memory * n);
+  state.changes.resize(memory * n);
+  state.curvatures.resize(memory);
+  read_array(pairs, "steps", state.steps);
+  read_array(pairs, "changes", state.changes);
+  read_array(pairs, "curvatures", state.curvatures);
+  state.n_pairs = py::cast<std::uint64_t>(pairs["n_pairs"]);
+  state.next_pair = py::cast<std::uint64_t>(pairs["next_pair"]);
+  check_shape(state.n_pairs <= memory && state.next_pair < memory, "n_pairs",
+              std::to_string(state.n_pairs), "at most the memory of the solver");
+  return state;
+}
+
 inline py::dict state_to_dict(const LbfgsState& from) {
-  py::dict state;
+  py::dict state = pairs_to_dict(from);
   state["x"] = to_array(from.x);
   state["gradient"] = to_array(from.gradient);
-  state["steps"] = to_array(from.steps);
-  state["changes"] = to_array(from.changes);
-  state["curvatures"] = to_array(from.curvatures);
   state["value"] = from.value;
   state["gradient_norm"] = from.gradient_norm;
   state["predicted_decrease"] = from.predicted_decrease;
   state["iteration"] = from.iteration;
   state["n_evaluations"] = from.n_evaluations;
-  state["n_pairs"] = from.n_pairs;
-  state["next_pair"] = from.next_pair;
   return state;
 }
 
-// Of n variables and `memory` pairs; throws where the arrays are of other sizes.
 inline LbfgsState state_from_dict(const py::dict& state, std::size_t n, std::size_t memory) {
-  LbfgsState next;
+  LbfgsState next = pairs_from_dict(state, n, memory);
   next.x.resize(n);
   next.gradient.resize(n);
-  next.steps.resize(memory * n);
-  next.changes.resize(memory * n);
-  next.curvatures.resize(memory);
   read_array(state, "x", next.x);
   read_array(state, "gradient", next.gradient);
-  read_array(state, "steps", next.steps);
-  read_array(state, "changes", next.changes);
-  read_array(state, "curvatures", next.curvatures);
   next.value = py::cast<double>(state["value"]);
   next.gradient_norm = py::cast<double>(state["gradient_norm"]);
   next.predicted_decrease = py::cast<double>(state["predicted_decrease"]);
   next.iteration = py::cast<std::uint64_t>(state["iteration"]);
   next.n_evaluations = py::cast<std::uint64_t>(state["n_evaluations"]);
-  next.n_pairs = py::cast<std::uint64_t>(state["n_pairs"]);
-  next.next_pair = py::cast<std::uint64_t>(state["next_pair"]);
-  check_shape(next.n_pairs <= memory && next.next_pair < memory, "n_pairs",
-              std::to_string(next.n_pairs), "at most the memory of the solver");
   return next;
 }
 

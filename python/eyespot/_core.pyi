@@ -228,7 +228,10 @@ def decode(
 # solver
 class LinearSolver:
     def start(
-        self, weights: NDArray[np.float32] | None = None, bias: NDArray[np.float64] | None = None
+        self,
+        weights: NDArray[np.float32] | None = None,
+        bias: NDArray[np.float64] | None = None,
+        pairs: dict[str, Any] | None = None,
     ) -> None: ...
     def step(self) -> str: ...
     def test(self) -> bool: ...
@@ -283,7 +286,7 @@ def softmax_path(
 ) -> tuple[
     float,
     list[tuple[float, float, float, int]],
-    tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+    tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]] | None,
     NDArray[np.float32] | None,
 ]: ...
 def softmax_probabilities(
@@ -371,7 +374,7 @@ def sigmoid_path(
 ) -> tuple[
     float,
     list[tuple[float, float, float, int]],
-    tuple[NDArray[np.float32], NDArray[np.float64]] | None,
+    tuple[NDArray[np.float32], NDArray[np.float64], dict[str, Any]] | None,
 ]: ...
 
 # loader

@@ -67,6 +67,10 @@ struct LbfgsState {
 [[nodiscard]] LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
                                      const Objective& objective);
 
+/// Begins at x with the pairs of another state, of as many variables and the same memory.
+[[nodiscard]] LbfgsState lbfgs_start_like(const LbfgsState& other, std::vector<double> x,
+                                          const LbfgsOptions& options, const Objective& objective);
+
 /// Goes on from another point, keeping the pairs: those of an objective that bends alike.
 void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objective);
 

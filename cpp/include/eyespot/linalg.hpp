@@ -122,7 +122,7 @@ void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, con
 /// kMaxTransposed rows of it. Faster than multiply there, whose vectors such a factor leaves empty.
 void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float* row,
                          std::size_t n_rows, PanelMatrix& out);
-inline constexpr std::size_t kMaxTransposed = 12;
+inline constexpr std::size_t kMaxTransposed = 11;
 
 /// Float64 sums in the layout of a PanelMatrix: panel q, a.cols() rows of b.width(q) numbers,
 /// begins at q * b.panel_width() * a.cols(). This many numbers:

@@ -93,8 +93,10 @@ class LinearFit {
   LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
             double metric_cost, MetricAt metric_at, ThreadPool* pool);
 
-  /// Begins at the objective's own start, or at x: a solution for similar data.
-  void start(std::vector<double> x, const Poll& poll);
+  /// Begins at the objective's own start, or at x: a solution for similar data, with, when known,
+  /// the pairs of its minimiser, of an objective whose l2 was smaller by `added_l2`.
+  void start(std::vector<double> x, const Poll& poll, const LbfgsState* like = nullptr,
+             double added_l2 = 0);
   StopReason step(const Poll& poll);
   /// Whether the point meets both tolerances; sets the minimiser's predicted_decrease.
   bool converged();

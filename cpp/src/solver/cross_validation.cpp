@@ -179,6 +179,13 @@ PathResult run_path(const PathProblem& problem, std::span<const std::int32_t> fo
       PathResult now = mean_of(folds);
       result.weights = std::move(now.weights);
       result.bias = std::move(now.bias);
+      const LbfgsState& state = folds.front().state;
+      result.pairs.steps = state.steps;
+      result.pairs.changes = state.changes;
+      result.pairs.curvatures = state.curvatures;
+      result.pairs.n_pairs = state.n_pairs;
+      result.pairs.next_pair = state.next_pair;
+      result.pairs_l2 = l2;
     }
     best = std::min(best, loss);
     if (worse >= options.patience) break;

@@ -216,6 +216,22 @@ LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
   return state;
 }
 
+LbfgsState lbfgs_start_like(const LbfgsState& other, std::vector<double> x,
+                            const LbfgsOptions& options, const Objective& objective) {
+  LbfgsState state = lbfgs_start(std::move(x), options, objective);
+  if (other.steps.size() != state.steps.size() || other.changes.size() != state.changes.size() ||
+      other.curvatures.size() != state.curvatures.size() || other.n_pairs > options.memory ||
+      other.next_pair >= options.memory) {
+    throw Error(ErrorCode::invalid_argument, "pairs", "of another number of variables or pairs");
+  }
+  state.steps = other.steps;
+  state.changes = other.changes;
+  state.curvatures = other.curvatures;
+  state.n_pairs = other.n_pairs;
+  state.next_pair = other.next_pair;
+  return state;
+}
+
 void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objective) {
   std::vector<double> gradient(x.size());
   const Evaluation at = objective(x, gradient);

@@ -54,15 +54,22 @@ void LinearFit::take_metric(std::span<const double> x, const Poll& poll) {
   metric_ = metric_at_(weights, bias, poll);
 }
 
-void LinearFit::start(std::vector<double> x, const Poll& poll) {
+void LinearFit::start(std::vector<double> x, const Poll& poll, const LbfgsState* like,
+                      double added_l2) {
   progress_ = Progress{};
   const bool here = !x.empty() && metric_cost_ <= kCheapMetric;
   take_metric(here ? std::span<const double>(x) : std::span<const double>(), poll);
-  progress_.minimiser =
-      lbfgs_start(x.empty() ? objective_->start() : std::move(x), options_, at(poll));
+  if (x.empty()) x = objective_->start();
+  LbfgsState& state = progress_.minimiser;
+  if (like != nullptr) {
+    state = lbfgs_start_like(*like, std::move(x), options_, at(poll));
+    lbfgs_add_penalty(state, added_l2, objective_->n_classes() * objective_->n_features());
+  } else {
+    state = lbfgs_start(std::move(x), options_, at(poll));
+  }
   progress_.n_correct = objective_->n_correct();
-  progress_.metric_value = progress_.minimiser.value;
-  progress_.metric_evaluations = progress_.minimiser.n_evaluations;
+  progress_.metric_value = state.value;
+  progress_.metric_evaluations = state.n_evaluations;
 }
 
 StopReason LinearFit::step(const Poll& poll) {

@@ -214,8 +214,7 @@ void multiply_transposed_impl(const PanelMatrix& a, const PanelMatrix& b, const 
     case 8: dot_rows<8>(a, b, row, n_rows, out); break;
     case 9: dot_rows<9>(a, b, row, n_rows, out); break;
     case 10: dot_rows<10>(a, b, row, n_rows, out); break;
-    case 11: dot_rows<11>(a, b, row, n_rows, out); break;
-    default: dot_rows<12>(a, b, row, n_rows, out);
+    default: dot_rows<11>(a, b, row, n_rows, out);
   }
 }
 
@@ -382,13 +381,85 @@ HWY_INLINE float& element(PanelMatrix& m, std::size_t i, std::size_t j) {
   return m.panel(g)[i * m.width(g) + j - g * m.panel_width()];
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// What softmax_residuals does, for a vector of rows at a time from the first on; for scores that are
+// one panel of up to kMaxTransposed columns, where a vector a row would be mostly padding. Returns
+// how many rows that was.
+std::size_t narrow_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
+                             const float* weights, float* column_sum, RowLosses& result) {
+  const FloatTag d;
+  const hn::RebindToSigned<FloatTag> di;
+  const hn::Rebind<double, hn::Half<FloatTag>> dd;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t k = scores.cols();
+  const std::size_t width = scores.width(0);
+  const auto one = hn::Set(d, 1.0F);
+  const auto places = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<std::int32_t>(width)));
+  hn::Vec<FloatTag> totals[kMaxTransposed];
+  for (std::size_t c = 0; c < k; ++c) totals[c] = hn::Zero(d);
+  auto loss = hn::Zero(dd);
+  std::size_t i = 0;
+  for (; i + lanes <= n_rows; i += lanes) {
+    float* HWY_RESTRICT rows = scores.panel(0) + i * width;
+    const auto target = hn::LoadU(di, targets + i);
+    const auto weight = weights != nullptr ? hn::LoadU(d, weights + i) : one;
+    hn::Vec<FloatTag> e[kMaxTransposed];
+    auto top = hn::GatherIndex(d, rows, places);
+    e[0] = top;
+    for (std::size_t c = 1; c < k; ++c) {
+      e[c] = hn::GatherIndex(d, rows + c, places);
+      top = hn::Max(top, e[c]);
+    }
+    const auto own = hn::GatherIndex(d, rows, hn::Add(places, target));
+    auto rest = hn::Zero(d);
+    auto count = hn::Zero(d);
+    for (std::size_t c = 0; c < k; ++c) {
+      const auto is_top = hn::Eq(e[c], top);
+      e[c] = hn::Exp(d, hn::Sub(e[c], top));
+      rest = hn::Add(rest, hn::IfThenZeroElse(is_top, e[c]));
+      count = hn::Add(count, hn::IfThenElseZero(is_top, one));
+    }
+    const auto sum = hn::Add(count, rest);
+    const auto factor = hn::Div(weight, sum);
+    const auto right = hn::Eq(own, top);
+    const auto certain = hn::And(right, hn::Eq(count, one));
+    const auto little = hn::Neg(hn::Mul(rest, factor));
+    for (std::size_t c = 0; c < k; ++c) {
+      const auto p = hn::Mul(e[c], factor);
+      totals[c] = hn::Add(totals[c], p);
+      const auto is_target =
+          hn::RebindMask(d, hn::Eq(target, hn::Set(di, static_cast<std::int32_t>(c))));
+      const auto residual = hn::IfThenElse(certain, little, hn::Sub(p, weight));
+      hn::ScatterIndex(hn::IfThenElse(is_target, residual, p), d, rows + c, places);
+    }
+    result.n_correct += hn::CountTrue(d, right);
+    const auto row_loss = hn::Mul(
+        weight, hn::Add(hn::Log1p(d, hn::Add(hn::Sub(count, one), rest)), hn::Sub(top, own)));
+    const hn::Half<FloatTag> half;
+    loss = hn::Add(loss, hn::Add(hn::PromoteTo(dd, hn::LowerHalf(half, row_loss)),
+                                 hn::PromoteTo(dd, hn::UpperHalf(half, row_loss))));
+  }
+  result.loss += hn::GetLane(hn::SumOfLanes(dd, loss));
+  for (std::size_t c = 0; c < k; ++c) {
+    column_sum[c] += hn::GetLane(hn::SumOfLanes(d, totals[c]));
+  }
+  return i;
+}
+#endif  // HWY_TARGET != HWY_SCALAR
+
 RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
                                  const std::int32_t* targets, const float* weights,
                                  float* column_sum) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
   RowLosses result;
-  for (std::size_t i = 0; i < n_rows; ++i) {
+  std::size_t first = 0;
+#if HWY_TARGET != HWY_SCALAR
+  if (scores.n_panels() == 1 && scores.cols() <= kMaxTransposed) {
+    first = narrow_residuals(scores, n_rows, targets, weights, column_sum, result);
+  }
+#endif
+  for (std::size_t i = first; i < n_rows; ++i) {
     const auto target = static_cast<std::size_t>(targets[i]);
     const float own = element(scores, i, target);
     const Normaliser norm = exponentials(scores, i);

@@ -24,6 +24,7 @@ from eyespot.head.softmax import (
     RELATIVE_PATH,
     HeadFit,
     L2Path,
+    begin,
     lowest_point,
 )
 from eyespot.head.stepping import LEAST_LOSS, iterate
@@ -126,7 +127,6 @@ def fit_sigmoid(
             groups=groups,
         )
         strength = path.selected
-        start = path.start if start is None else start
     else:
         strength = number(l2, "l2", word="auto")
     solver = _core.SigmoidSolver(
@@ -140,15 +140,7 @@ def fit_sigmoid(
         pool=workers,
         cancel=cancel,
     )
-    if state is not None:
-        solver.set_state(dict(state))
-    elif start is not None:
-        solver.start(
-            np.ascontiguousarray(start[0], dtype=np.float32),
-            np.ascontiguousarray(start[1], dtype=np.float64),
-        )
-    else:
-        solver.start()
+    begin(solver, state, start, path)
     key = {
         "version": _STATE_VERSION,
         "output": "sigmoid",
@@ -264,7 +256,8 @@ def select_sigmoid_l2(
         n_folds=n_folds,
         selected=selected,
         n_evaluations=sum(point[3] for point in points),
-        start=start,
+        start=start[:2] if start is not None else None,
+        pairs=start[2] if start is not None else None,
     )
 
 

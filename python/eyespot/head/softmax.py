@@ -70,6 +70,8 @@ class L2Path:
     start : pair of ndarray or None
         Weights and bias to start the fit to all rows from: the mean of the folds' solutions at the
         best strength. None where no strength was tried.
+    pairs : dict or None
+        What one of the folds learnt of the curvature there.
     held_out : HeldOut or None
         What the folds' models say of the other rows, at the best of the strengths that were tried;
         None unless asked for.
@@ -84,6 +86,7 @@ class L2Path:
     start: tuple[NDArray[np.float32], NDArray[np.float64]] | None = field(
         default=None, repr=False, compare=False
     )
+    pairs: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     held_out: HeldOut | None = field(default=None, repr=False, compare=False)
 
 
@@ -279,7 +282,6 @@ def fit_softmax(
             groups=groups,
         )
         strength = path.selected
-        start = path.start if start is None else start
     else:
         strength = number(l2, "l2", word="auto")
     predictions = path.held_out if path is not None else None
@@ -309,15 +311,7 @@ def fit_softmax(
         pool=workers,
         cancel=cancel,
     )
-    if state is None and start is None:
-        solver.start()
-    elif state is None and start is not None:
-        solver.start(
-            np.ascontiguousarray(start[0], dtype=np.float32),
-            np.ascontiguousarray(start[1], dtype=np.float64),
-        )
-    elif state is not None:
-        solver.set_state(dict(state))
+    begin(solver, state, start, path)
     key = {
         "version": _STATE_VERSION,
         "n_rows": len(y),
@@ -344,6 +338,26 @@ def fit_softmax(
         path=path,
         held_out=predictions,
     )
+
+
+def begin(
+    solver: _core.LinearSolver,
+    state: Mapping[str, Any] | None,
+    start: tuple[ArrayLike, ArrayLike] | None,
+    path: L2Path | None,
+) -> None:
+    """Begin where a state, the caller's start, or the folds of a path ended, in this order."""
+    if state is not None:
+        solver.set_state(dict(state))
+    elif start is not None:
+        solver.start(
+            np.ascontiguousarray(start[0], dtype=np.float32),
+            np.ascontiguousarray(start[1], dtype=np.float64),
+        )
+    elif path is not None and path.start is not None:
+        solver.start(*path.start, path.pairs)
+    else:
+        solver.start()
 
 
 def select_l2(
@@ -429,7 +443,8 @@ def select_l2(
         n_folds=n_folds,
         selected=selected,
         n_evaluations=sum(point[3] for point in points),
-        start=start,
+        start=start[:2] if start is not None else None,
+        pairs=start[2] if start is not None else None,
         held_out=HeldOut.gather(predictions, folds, n_folds) if enough else None,
     )
 
