@@ -44,6 +44,8 @@ SOURCE_FOLDERS: dict[str, set[str]] = {
     | {
         "linalg",
         "lbfgs",
+        "preconditioner",
+        "linear_objective",
         "softmax_regression",
         "multilayer_perceptron",
         "sigmoid_regression",

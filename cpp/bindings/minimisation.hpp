@@ -110,7 +110,7 @@ inline LbfgsOptions minimiser_options(double tolerance, std::size_t memory) {
   LbfgsOptions options;
   options.memory = memory;
   options.gradient_tolerance = tolerance;
-  options.decrease_tolerance = 0.1 * tolerance;
+  options.decrease_tolerance = tolerance;
   return options;
 }
 
@@ -146,7 +146,8 @@ inline py::dict state_to_dict(const LbfgsState& from) {
   state["gradient"] = to_array(from.gradient);
   state["value"] = from.value;
   state["gradient_norm"] = from.gradient_norm;
-  state["predicted_decrease"] = from.predicted_decrease;
+  state["excess"] = from.excess;
+  state["recent"] = to_array(from.recent);
   state["iteration"] = from.iteration;
   state["n_evaluations"] = from.n_evaluations;
   return state;
@@ -160,7 +161,9 @@ inline LbfgsState state_from_dict(const py::dict& state, std::size_t n, std::siz
   read_array(state, "gradient", next.gradient);
   next.value = py::cast<double>(state["value"]);
   next.gradient_norm = py::cast<double>(state["gradient_norm"]);
-  next.predicted_decrease = py::cast<double>(state["predicted_decrease"]);
+  next.excess = py::cast<double>(state["excess"]);
+  const auto recent = py::cast<CArray<double>>(state["recent"]);
+  next.recent.assign(recent.data(), recent.data() + recent.size());
   next.iteration = py::cast<std::uint64_t>(state["iteration"]);
   next.n_evaluations = py::cast<std::uint64_t>(state["n_evaluations"]);
   return next;
@@ -183,7 +186,7 @@ void define_stepper(Class& solver) {
   property("n_evaluations", &LbfgsState::n_evaluations);
   property("loss", &LbfgsState::value);
   property("gradient_norm", &LbfgsState::gradient_norm);
-  property("predicted_decrease", &LbfgsState::predicted_decrease);
+  property("excess", &LbfgsState::excess);
   solver.def_property_readonly("n_correct", &Solver::n_correct);
 }
 

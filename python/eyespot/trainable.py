@@ -105,7 +105,7 @@ class Trainable(ABC):
         SkippedImagesWarning
             If images could not be read and were left out.
         ConvergenceWarning
-            If the solver used up its iterations before it reached its tolerance.
+            If the solver used up its iterations and the loss may yet fall by more than 0.1 %.
 
         Notes
         -----

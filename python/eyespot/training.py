@@ -64,6 +64,8 @@ __all__ = [
     "warn_of_skipped",
 ]
 
+# Part of the loss that is still to be had: less than this changes no prediction that matters.
+_WORTH_A_WARNING = 1e-3
 _STORED_METRICS = (
     "n_images",
     "accuracy",
@@ -230,7 +232,7 @@ def train(
     SkippedImagesWarning
         If images were left out.
     ConvergenceWarning
-        If the solver used up its iterations.
+        If the solver used up its iterations and the loss may yet fall by more than 0.1 %.
     """
     check_cancel(cancel)
     watch = _Stopwatch(cancel)
@@ -274,7 +276,8 @@ def train(
         progress=progress,
         cancel=cancel,
     )
-    if fit.stop_reason is StopReason.max_iterations and isinstance(fit, HeadFit):
+    far = fit.relative_gap > _WORTH_A_WARNING
+    if fit.stop_reason is StopReason.max_iterations and far and isinstance(fit, HeadFit):
         # A perceptron's minimum is not what predicts best, so there is nothing to warn of.
         warnings.warn(_not_converged(fit), ConvergenceWarning, stacklevel=3)
     watch.lap(Phase.TRAINING)
@@ -589,7 +592,7 @@ def _not_converged(fit: HeadFit | PerceptronFit) -> str:
     else:
         reached = (
             f"the loss, {fit.loss:.2g}, may yet fall by {100 * fit.relative_gap:.2g} %, "
-            f"the tolerance is {10 * fit.tolerance:g} %"
+            f"the tolerance is {100 * fit.tolerance:g} %"
         )
     return (
         f"training stopped after {iterations} (max_iterations) before it converged: {reached}; "

@@ -39,6 +39,25 @@ const LbfgsOptions kExact{.memory = 8,
                           .noise = 1e-15,
                           .max_trials = 30};
 
+constexpr std::size_t kBowl = 12;
+
+double bend(std::size_t i) {
+  return std::pow(4.0, static_cast<double>(i % 6));
+}
+
+// A bowl of very different slopes, and l2 / 2 * |x|^2 over its first half.
+Objective bowl(double l2) {
+  return [l2](std::span<const double> x, std::span<double> g) {
+    double f = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double a = bend(i) + (i < x.size() / 2 ? l2 : 0.0);
+      f += 0.5 * a * (x[i] - 1) * (x[i] - 1);
+      g[i] = a * (x[i] - 1);
+    }
+    return Evaluation{.value = f, .gradient_norm = max_norm(g)};
+  };
+}
+
 }  // namespace
 
 TEST_CASE("finds the end of a curved valley, downhill all the way") {
@@ -118,4 +137,77 @@ TEST_CASE("bad starts are refused") {
   CHECK_THROWS_AS((void)lbfgs_start({1.0, 1.0}, {.memory = 0}, valley), Error);
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_AS((void)lbfgs_start({nan, 1.0}, kExact, valley), Error);
+}
+
+TEST_CASE("a metric makes a bowl round") {
+  const Metric exact = [](std::span<float> direction, std::span<const float> change) {
+    double square = 0;
+    for (std::size_t i = 0; i < direction.size(); ++i) {
+      direction[i] /= static_cast<float>(bend(i));
+      if (!change.empty()) square += static_cast<double>(change[i] * change[i]) / bend(i);
+    }
+    return square;
+  };
+  const auto iterations = [](const Metric& metric) {
+    LbfgsState state = lbfgs_start(std::vector<double>(kBowl, -3.0), kExact, bowl(0));
+    while (state.iteration < 500 &&
+           lbfgs_step(state, kExact, bowl(0), metric) == StopReason::running) {
+    }
+    CHECK(state.stop == StopReason::converged);
+    return state.iteration;
+  };
+  CHECK(iterations(exact) <= 3);
+  CHECK(iterations({}) > 10);
+}
+
+TEST_CASE("pairs follow a penalty, and serve a start elsewhere") {
+  LbfgsState state = lbfgs_start(std::vector<double>(kBowl, -3.0), kExact, bowl(0));
+  for (int i = 0; i < 6; ++i) (void)lbfgs_step(state, kExact, bowl(0));
+  REQUIRE(state.n_pairs == 6);
+  lbfgs_add_penalty(state, 50, kBowl / 2);
+  for (std::size_t pair = 0; pair < state.n_pairs; ++pair) {
+    double curvature = 0;
+    for (std::size_t i = 0; i < kBowl; ++i) {
+      const double step = static_cast<double>(state.steps[pair * kBowl + i]);
+      curvature += (bend(i) + (i < kBowl / 2 ? 50.0 : 0.0)) * step * step;
+    }
+    CHECK(state.curvatures[pair] == doctest::Approx(curvature).epsilon(1e-3));
+  }
+  const auto finish = [](LbfgsState from) {
+    while (from.iteration < 500 &&
+           lbfgs_step(from, kExact, bowl(50)) == StopReason::running) {
+    }
+    CHECK(from.stop == StopReason::converged);
+    return from.n_evaluations;
+  };
+  const std::vector<double> near(kBowl, 1.5);
+  const LbfgsState like = lbfgs_start_like(state, near, kExact, bowl(50));
+  CHECK(like.n_pairs == 6);
+  CHECK(like.iteration == 0);
+  CHECK(finish(like) < finish(lbfgs_start(near, kExact, bowl(50))));
+  lbfgs_move(state, near, bowl(50));
+  CHECK(state.value == like.value);
+  CHECK(state.n_pairs == 6);
+  // A penalty taken away beyond what there is leaves no pair that could be believed.
+  lbfgs_add_penalty(state, -1e7, kBowl);
+  CHECK(state.n_pairs == 0);
+  CHECK_THROWS_AS(lbfgs_start_like(state, std::vector<double>(3, 0.0), kExact, bowl(0)), Error);
+}
+
+TEST_CASE("what is left is no less than the decrease over the last iterations") {
+  LbfgsOptions options = kExact;
+  options.gradient_tolerance = std::numeric_limits<double>::infinity();
+  options.decrease_tolerance = 1e-3;
+  options.least_value = 1;
+  options.window = 4;
+  LbfgsState state = lbfgs_start(std::vector<double>(10, -1.2), options, valley);
+  std::vector<double> values{state.value};
+  while (state.iteration < 500 && lbfgs_step(state, options, valley) == StopReason::running) {
+    values.push_back(state.value);
+  }
+  CHECK(state.stop == StopReason::converged);
+  const std::size_t n = values.size();
+  REQUIRE(n > 5);
+  CHECK(state.excess >= values[n - 5] - values[n - 1]);
+  CHECK(values[n - 5] - values[n - 1] <= 1e-3);
 }

@@ -227,7 +227,7 @@ def test_one_label_or_one_image_is_too_little(parameters, tmp_path):
 
 def test_too_few_iterations_warn_with_the_tolerance_that_was_reached(photos, parameters):
     data = DataSource.labeled_directories(photos)
-    hasty = parameters.replace(max_iterations=2, tolerance=1e-9)
+    hasty = parameters.replace(max_iterations=2, tolerance=1e-9, l2=0.0)
     with pytest.warns(ConvergenceWarning, match=r"2 iterations.*gradient is .*tolerance 1e-09"):
         model = ImageClassifier.train(data, hasty)
     assert model.facts["solver"]["converged"] is False
@@ -238,11 +238,11 @@ def test_what_kept_a_training_from_converging_is_what_the_warning_tells(photos, 
     # Classes far apart: the gradient is soon small, while the loss still falls by a large part.
     data = DataSource.labeled_directories(photos)
     hasty = parameters.replace(max_iterations=3, tolerance=0.05, l2=0.0)
-    with pytest.warns(ConvergenceWarning, match=r"loss, .* may yet fall by .* tolerance is 0.5 %"):
+    with pytest.warns(ConvergenceWarning, match=r"loss, .* may yet fall by .* tolerance is 5 %"):
         model = ImageClassifier.train(data, hasty)
     solver = model.facts["solver"]
     assert solver["gradient_norm"] <= 0.05
-    assert solver["relative_gap"] > 0.005
+    assert solver["relative_gap"] > 0.05
     assert "(max_iterations), loss may fall by" in model.summary()
 
 

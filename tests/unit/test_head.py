@@ -12,6 +12,7 @@ import pytest
 from eyespot import _core
 from eyespot.errors import Cancelled, DataError, IncompatibleParameters, InvalidOption
 from eyespot.head import StopReason, fit_softmax, select_l2, softmax_probabilities
+from eyespot.head.rows import stratified_folds
 
 
 def problem(n=400, d=37, k=5, seed=0, noise=2.0):
@@ -83,9 +84,10 @@ def test_the_optimum_is_that_of_scikit_learn(k, l2):
     assert fit.loss == pytest.approx(best, rel=2 * gap)
 
 
-def test_the_result_is_the_same_bits_for_any_number_of_threads():
-    x, y = problem(n=1500, d=130, k=7)
-    fits = [fit_softmax(x, y, 7, max_iterations=12, n_threads=t) for t in (1, 2, 5)]
+@pytest.mark.parametrize(("n", "d", "k"), [(1500, 130, 7), (200, 300, 2), (900, 60, 30)])
+def test_the_result_is_the_same_bits_for_any_number_of_threads(n, d, k):
+    x, y = problem(n=n, d=d, k=k)
+    fits = [fit_softmax(x, y, k, max_iterations=12, n_threads=t) for t in (1, 2, 5)]
     for other in fits[1:]:
         assert other.weights.tobytes() == fits[0].weights.tobytes()
         assert other.bias.tobytes() == fits[0].bias.tobytes()
@@ -264,6 +266,33 @@ def test_few_rows_and_many_reach_the_same_optimum_as_a_long_fit_from_elsewhere(n
     assert objective(x, y, a.weights, a.bias, 1e-2) == pytest.approx(
         objective(x, y, b.weights, b.bias, 1e-2), rel=1e-6
     )
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(150, 200, 3), (600, 40, 4), (300, 30, 14)])
+def test_the_path_finds_what_fits_of_their_own_find(n, d, k):
+    # From strength to strength the folds take their curvature along; the loss is, far within its own
+    # error, that of a fit that knows nothing of the others.
+    x, y = problem(n=n, d=d, k=k, noise=3.0)
+    path = select_l2(x, y, k, seed=4)
+    folds = stratified_folds(y.astype(np.int32), k, 5, 4)
+    for strength, found in list(zip(path.l2, path.log_loss, strict=True))[::3]:
+        total = 0.0
+        for fold in range(5):
+            out = folds == fold
+            fit = fit_softmax(x[~out], y[~out], k, l2=strength, max_iterations=500)
+            p = softmax_probabilities(x[out], fit.weights, fit.bias)
+            total -= np.log(p[np.arange(out.sum()), y[out]], dtype=np.float64).sum()
+        assert found == pytest.approx(total / np.count_nonzero(folds >= 0), rel=0.015)
+
+
+def test_the_gap_that_is_told_is_the_gap_that_is_left():
+    # Few rows for their features, and hardly a penalty: the loss falls slowly for long.
+    x, y = problem(n=300, d=150, k=4, noise=1.5)
+    fit = fit_softmax(x, y, 4, l2=1e-4, max_iterations=500, tolerance=1e-3)
+    least = fit_softmax(x, y, 4, l2=1e-4, max_iterations=5000, tolerance=1e-7).loss
+    assert fit.converged
+    assert fit.relative_gap <= 1e-3
+    assert (fit.loss - least) / max(fit.loss, 0.01) < 5 * 1e-3
 
 
 def test_automatic_strength_copes_with_few_rows():

@@ -34,12 +34,15 @@ using Objective = std::function<Evaluation(std::span<const double> x, std::span<
 /// What the method takes for the Hessian before it has seen any: replaces `direction` by the
 /// inverse of M times it, and returns change * inverse(M) * change, or 0 for an empty change.
 /// Without a metric, M is the identity. It may be another one at every step.
-using Metric = std::function<double(std::span<double> direction, std::span<const float> change)>;
+using Metric = std::function<double(std::span<float> direction, std::span<const float> change)>;
 
 struct LbfgsOptions {
   std::size_t memory = 10;           ///< pairs of steps kept
   double gradient_tolerance = 1e-4;  ///< converged needs gradient_norm <= this, and
-  double decrease_tolerance = 1e-5;  ///< predicted_decrease <= this * max(|value|, least_value)
+  double decrease_tolerance = 1e-4;  ///< excess <= this * max(|value|, least_value)
+  /// Iterations whose decrease the excess is at least. The quadratic model alone promises too little
+  /// where the method is slow; 0 believes it.
+  std::size_t window = 8;
   double least_value = 0.01;    ///< in nats for a log-loss: below it, nobody asks for more digits
   double noise = 1e-7;          ///< relative rounding error to expect in the value
   std::size_t max_trials = 20;  ///< evaluations in one line search
@@ -53,9 +56,11 @@ struct LbfgsState {
   std::vector<float> steps;        ///< memory x n: differences of x
   std::vector<float> changes;      ///< memory x n: differences of the gradient
   std::vector<double> curvatures;  ///< memory: dot(step, change), all positive
+  std::vector<double> recent;      ///< values before the last iterations, oldest first
   double value = 0;
   double gradient_norm = 0;
-  double predicted_decrease = 0;  ///< by the quadratic model; estimates value - minimum
+  double excess = 0;  ///< estimates value - minimum: what the quadratic model promises, or, when more,
+                      ///< the decrease over the last iterations
   std::uint64_t iteration = 0;
   std::uint64_t n_evaluations = 0;
   std::uint64_t n_pairs = 0;    ///< valid rows, at most `memory`
@@ -79,7 +84,7 @@ void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objec
 /// that of the old objective: lbfgs_move is due.
 void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised);
 
-/// Whether the state meets both tolerances; sets its predicted_decrease.
+/// Whether the state meets both tolerances; sets its excess.
 bool lbfgs_converged(LbfgsState& state, const LbfgsOptions& options, const Metric& metric = {});
 
 /// Tests for convergence and, when there is none, takes one step that satisfies the strong Wolfe

@@ -98,7 +98,7 @@ class LinearFit {
   void start(std::vector<double> x, const Poll& poll, const LbfgsState* like = nullptr,
              double added_l2 = 0);
   StopReason step(const Poll& poll);
-  /// Whether the point meets both tolerances; sets the minimiser's predicted_decrease.
+  /// Whether the point meets both tolerances; sets the minimiser's excess.
   bool converged();
   [[nodiscard]] const Progress& progress() const noexcept { return progress_; }
   /// Goes on from there. Throws Error(invalid_argument) where its sizes are not this fit's.

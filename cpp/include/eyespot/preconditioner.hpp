@@ -74,7 +74,7 @@ class Preconditioner {
   Preconditioner(std::size_t n_features, double variance, double curvature, double l2);
 
   /// A Metric for variables that are n_classes rows of weights, then n_classes biases.
-  double apply(std::span<double> direction, std::span<const float> change, std::size_t n_classes,
+  double apply(std::span<float> direction, std::span<const float> change, std::size_t n_classes,
                ThreadPool* pool) const;
 
  private:

@@ -62,7 +62,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
   const Objective evaluate = [&](std::span<const double> x, std::span<double> gradient) {
     return objective->evaluate(x, gradient, poll);
   };
-  const Metric metric = [&](std::span<double> direction, std::span<const float> change) {
+  const Metric metric = [&](std::span<float> direction, std::span<const float> change) {
     return preconditioner.apply(direction, change, problem.n_classes, nullptr);
   };
   const std::size_t n_weights = objective->n_classes() * objective->n_features();
@@ -70,6 +70,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
   minimiser.memory = lbfgs_memory(objective->size());
   minimiser.gradient_tolerance = options.tolerance;
   minimiser.decrease_tolerance = 0.1 * options.tolerance;
+  minimiser.window = 0;  // the start is near, and only the held-out loss counts
   LbfgsState& state = fold.state;
   const std::uint64_t evaluations = state.n_evaluations;
   if (state.x.empty()) {

@@ -50,35 +50,44 @@ std::span<const float> row(const std::vector<float>& ring, std::size_t index, st
   return std::span<const float>(ring).subspan(index * n, n);
 }
 
-// -H * gradient by the two-loop recursion over the newest `n_pairs` pairs.
+// -H * gradient by the two-loop recursion over the newest `n_pairs` pairs. In float32, as the pairs
+// are: it is only where to look.
 std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::size_t n_pairs,
                               const Metric& metric) {
   const std::size_t n = state.x.size();
-  std::vector<double> d(state.gradient);
+  double largest = 0;
+  for (const double g : state.gradient) largest = std::max(largest, std::abs(g));
+  if (!(largest > 0)) return std::vector<double>(n, 0.0);
+  // Near 1, so that no product is lost below the range of float32.
+  std::vector<float> q(n);
+  std::ranges::transform(state.gradient, q.begin(),
+                         [inverse = 1 / largest](double g) { return static_cast<float>(g * inverse); });
   std::vector<double> alpha(n_pairs);
   const auto index = [&](std::size_t age) {  // age 0 is the newest pair
     return (state.next_pair + memory - 1 - age) % memory;
   };
   for (std::size_t age = 0; age < n_pairs; ++age) {
     const std::size_t i = index(age);
-    alpha[age] = dot(row(state.steps, i, n), d) / state.curvatures[i];
-    add_scaled(-alpha[age], row(state.changes, i, n), d);
+    alpha[age] = dot_in_float(row(state.steps, i, n), q) / state.curvatures[i];
+    add_scaled(static_cast<float>(-alpha[age]), row(state.changes, i, n), std::span(q));
   }
   // The newest pair tells the scale of the Hessian, beside the metric.
   double scale = 1;
   if (state.n_pairs == 0) {
-    if (metric) metric(d, {});
+    if (metric) metric(q, {});
   } else {
     const auto change = row(state.changes, index(0), n);
-    scale = state.curvatures[index(0)] / (metric ? metric(d, change) : dot(change, change));
+    scale = state.curvatures[index(0)] / (metric ? metric(q, change) : dot(change, change));
   }
-  for (double& value : d) value *= scale;
+  for (float& value : q) value *= static_cast<float>(scale);
   for (std::size_t age = n_pairs; age-- > 0;) {
     const std::size_t i = index(age);
-    const double beta = dot(row(state.changes, i, n), d) / state.curvatures[i];
-    add_scaled(alpha[age] - beta, row(state.steps, i, n), d);
+    const double beta = dot_in_float(row(state.changes, i, n), q) / state.curvatures[i];
+    add_scaled(static_cast<float>(alpha[age] - beta), row(state.steps, i, n), std::span(q));
   }
-  for (double& value : d) value = -value;
+  std::vector<double> d(n);
+  std::ranges::transform(q, d.begin(),
+                         [largest](float value) { return -largest * static_cast<double>(value); });
   return d;
 }
 
@@ -239,6 +248,7 @@ void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objec
   state.gradient = std::move(gradient);
   state.value = at.value;
   state.gradient_norm = at.gradient_norm;
+  state.recent.clear();
   state.stop = StopReason::running;
   ++state.n_evaluations;
 }
@@ -262,11 +272,14 @@ void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised)
 
 namespace {
 
-// Sets the predicted decrease along `d` and compares.
+// Sets the excess, with what is promised along `d`, and compares.
 bool within_tolerance(LbfgsState& state, const LbfgsOptions& options, std::span<const double> d) {
-  state.predicted_decrease = -0.5 * dot(std::span<const double>(state.gradient), d);
+  state.excess = -0.5 * dot(std::span<const double>(state.gradient), d);
+  if (!state.recent.empty()) {
+    state.excess = std::max(state.excess, state.recent.front() - state.value);
+  }
   return state.gradient_norm <= options.gradient_tolerance &&
-         state.predicted_decrease <=
+         state.excess <=
              options.decrease_tolerance * std::max(std::abs(state.value), options.least_value);
 }
 
@@ -294,6 +307,10 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
         state.next_pair = 0;
       }
       remember(state, options.memory, search.x, search.gradient);
+      if (options.window > 0) {
+        if (state.recent.size() >= options.window) state.recent.erase(state.recent.begin());
+        state.recent.push_back(state.value);
+      }
       state.x = std::move(search.x);
       state.gradient = std::move(search.gradient);
       state.value = search.accepted.value;
@@ -309,7 +326,10 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
     d = direction(state, options.memory, 0, metric);
   }
   state.n_evaluations += wasted;
-  state.stop = StopReason::no_progress;
+  // What went before does not go on: the model alone has the word.
+  state.recent.clear();
+  const bool done = within_tolerance(state, options, d);
+  state.stop = done ? StopReason::converged : StopReason::no_progress;
   return state.stop;
 }
 

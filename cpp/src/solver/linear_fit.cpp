@@ -37,7 +37,7 @@ Objective LinearFit::at(const Poll& poll) const {
 }
 
 Metric LinearFit::metric() const {
-  return [this](std::span<double> direction, std::span<const float> change) {
+  return [this](std::span<float> direction, std::span<const float> change) {
     return metric_->apply(direction, change, objective_->n_classes(), pool_);
   };
 }

@@ -150,6 +150,30 @@ void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// to[0..4) = row[0..4) + the sums of the lanes of four vectors.
+HWY_INLINE void store_sums(hn::Vec<FloatTag> a, hn::Vec<FloatTag> b, hn::Vec<FloatTag> c,
+                           hn::Vec<FloatTag> e, const float* row, float* HWY_RESTRICT to) {
+  const FloatTag d;
+  const hn::Repartition<double, FloatTag> pairs;
+  const auto ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
+  const auto ce = hn::Add(hn::InterleaveLower(d, c, e), hn::InterleaveUpper(d, c, e));
+  const auto left = hn::BitCast(pairs, ab);
+  const auto right = hn::BitCast(pairs, ce);
+  // Each block of four lanes holds its part of the four sums.
+  const auto parts = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, left, right)),
+                             hn::BitCast(d, hn::InterleaveUpper(pairs, left, right)));
+  HWY_ALIGN float blocks[HWY_MAX_BYTES / sizeof(float)] = {};
+  hn::Store(parts, d, blocks);
+  const hn::CappedTag<float, 4> four;
+  auto sum = hn::LoadU(four, row);
+  for (std::size_t j = 0; j < hn::Lanes(d); j += 4) {
+    sum = hn::Add(sum, hn::Load(four, blocks + j));
+  }
+  hn::StoreU(sum, four, to);
+}
+#endif  // HWY_TARGET != HWY_SCALAR
+
 // Scores of kRows rows for kClasses rows of weights: dot products along the features, so that no
 // lane goes to a class that is not there.
 template <std::size_t kRows, std::size_t kClasses>
@@ -177,18 +201,33 @@ HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const Pa
       j += lanes;
     } while (j < width);
   } while (++q < a.n_panels());
+#if HWY_TARGET == HWY_SCALAR
   for (std::size_t r = 0; r < kRows; ++r) {
-    for (std::size_t g = 0; g < out.n_panels(); ++g) {
-      const std::size_t first = g * out.panel_width();
-      float* HWY_RESTRICT to = out.panel(g) + (first_row + r) * out.width(g);
-      for (std::size_t j = out.used(g); j < out.width(g); ++j) to[j] = row[first + j];
-    }
     for (std::size_t c = 0; c < kClasses; ++c) {
       const std::size_t g = c / out.panel_width();
       const std::size_t at = (first_row + r) * out.width(g) + c - g * out.panel_width();
-      out.panel(g)[at] = row[c] + hn::GetLane(hn::SumOfLanes(d, sum[r][c]));
+      out.panel(g)[at] = row[c] + hn::GetLane(sum[r][c]);
     }
   }
+#else
+  for (std::size_t r = 0; r < kRows; ++r) {
+    float* HWY_RESTRICT to = out.panel(0) + (first_row + r) * out.width(0);
+    std::size_t c = 0;
+    for (; c + 4 <= kClasses; c += 4) {
+      store_sums(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3], row + c, to + c);
+    }
+    // The padding takes part: its sums are 0.
+    if constexpr (kClasses % 4 != 0) {
+      const auto zero = hn::Zero(d);
+      constexpr std::size_t kLast = kClasses / 4 * 4;
+      store_sums(sum[r][kLast], kClasses % 4 > 1 ? sum[r][kLast + (kClasses % 4 > 1)] : zero,
+                 kClasses % 4 > 2 ? sum[r][kLast + 2 * (kClasses % 4 > 2)] : zero, zero,
+                 row + kLast, to + kLast);
+      c = kLast + 4;
+    }
+    for (; c < out.width(0); ++c) to[c] = row[c];
+  }
+#endif
 }
 
 template <std::size_t kClasses>

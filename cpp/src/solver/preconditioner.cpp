@@ -17,8 +17,9 @@ namespace {
 
 // Rows of the Gram matrix per feature: more would not make a better preconditioner.
 constexpr std::size_t kGramRowsPerFeature = 16;
-// Blocks of rows that are held at a time while their Gram matrix is formed.
-constexpr std::size_t kGramBlocks = 8;
+// Blocks of rows that are held at a time while their Gram matrix is formed: few, so that they stay in
+// the cache.
+constexpr std::size_t kGramBlocks = 2;
 constexpr std::size_t kMaxGroups = 16;
 // What a pivot must keep of its diagonal element: less would be rounding.
 constexpr double kLeastPivot = 1e-6;
@@ -425,28 +426,32 @@ void substitute(PanelMatrix& rows, const PanelMatrix& m, bool backward, ThreadPo
   });
 }
 
+void scale_by(std::span<float> values, double factor) {
+  for (float& value : values) value *= static_cast<float>(factor);
+}
+
 }  // namespace
 
-double Preconditioner::apply(std::span<double> direction, std::span<const float> change,
+double Preconditioner::apply(std::span<float> direction, std::span<const float> change,
                              std::size_t n_classes, ThreadPool* pool) const {
   const std::size_t d = n_features_;
   const std::size_t n_weights = n_classes * d;
   const bool with_change = !change.empty();
   double square = 0;
-  for (double& value : direction.subspan(n_weights)) value /= curvature_;
+  scale_by(direction.subspan(n_weights), 1 / curvature_);
   if (with_change) {
     const auto slopes = change.subspan(n_weights);
     square = dot(slopes, slopes) / curvature_;
   }
   if (scale_ > 0) {
-    for (double& value : direction.first(n_weights)) value /= scale_;
+    scale_by(direction.first(n_weights), 1 / scale_);
     const auto weights = change.first(with_change ? n_weights : 0);
     return square + dot(weights, weights) / scale_;
   }
   // Both at once where both are due, for the factor is what takes time to read.
   PanelMatrix rows((with_change ? 2 : 1) * n_classes, d);
   for (std::size_t c = 0; c < n_classes; ++c) {
-    rows.set_row(c, std::span<const double>(direction.subspan(c * d, d)));
+    rows.set_row(c, std::span<const float>(direction.subspan(c * d, d)));
     if (with_change) rows.set_row(n_classes + c, change.subspan(c * d, d));
   }
   substitute(rows, upper_, false, pool);

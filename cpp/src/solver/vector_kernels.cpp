@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -62,6 +63,46 @@ void add_scaled_of(double factor, const X* x, double* HWY_RESTRICT y, std::size_
   for (; i < n; ++i) y[i] += factor * static_cast<double>(x[i]);
 }
 
+double dot_in_float_of(const float* a, const float* b, std::size_t n) {
+  using FloatTag = hn::ScalableTag<float>;
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t run = 4 * lanes * 64;
+  double total = 0;
+  std::size_t i = 0;
+  while (i + lanes <= n) {
+    const std::size_t end = i + std::min(run, (n - i) / lanes * lanes);
+    auto s0 = hn::Zero(d);
+    auto s1 = hn::Zero(d);
+    auto s2 = hn::Zero(d);
+    auto s3 = hn::Zero(d);
+    for (; i + 4 * lanes <= end; i += 4 * lanes) {
+      s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
+      s1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes), s1);
+      s2 = hn::MulAdd(hn::LoadU(d, a + i + 2 * lanes), hn::LoadU(d, b + i + 2 * lanes), s2);
+      s3 = hn::MulAdd(hn::LoadU(d, a + i + 3 * lanes), hn::LoadU(d, b + i + 3 * lanes), s3);
+    }
+    for (; i < end; i += lanes) {
+      s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
+    }
+    const auto sum = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
+    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+  }
+  for (; i < n; ++i) total += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return total;
+}
+
+void add_in_float(float factor, const float* x, float* HWY_RESTRICT y, std::size_t n) {
+  const hn::ScalableTag<float> d;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto factors = hn::Set(d, factor);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(hn::MulAdd(factors, hn::LoadU(d, x + i), hn::LoadU(d, y + i)), d, y + i);
+  }
+  for (; i < n; ++i) y[i] += factor * x[i];
+}
+
 double dot_doubles(const double* a, const double* b, std::size_t n) {
   return dot_of(a, b, n);
 }
@@ -92,6 +133,8 @@ HWY_EXPORT(dot_mixed);
 HWY_EXPORT(dot_floats);
 HWY_EXPORT(add_doubles);
 HWY_EXPORT(add_floats);
+HWY_EXPORT(dot_in_float_of);
+HWY_EXPORT(add_in_float);
 
 }  // namespace eyespot::solver
 
@@ -110,6 +153,16 @@ double dot(std::span<const float> a, std::span<const double> b) {
 double dot(std::span<const float> a, std::span<const float> b) {
   static_cast<void>(simd_target());
   return HWY_DYNAMIC_DISPATCH(solver::dot_floats)(a.data(), b.data(), a.size());
+}
+
+double dot_in_float(std::span<const float> a, std::span<const float> b) {
+  static_cast<void>(simd_target());
+  return HWY_DYNAMIC_DISPATCH(solver::dot_in_float_of)(a.data(), b.data(), a.size());
+}
+
+void add_scaled(float factor, std::span<const float> x, std::span<float> y) {
+  static_cast<void>(simd_target());
+  HWY_DYNAMIC_DISPATCH(solver::add_in_float)(factor, x.data(), y.data(), x.size());
 }
 
 void add_scaled(double factor, std::span<const double> x, std::span<double> y) {

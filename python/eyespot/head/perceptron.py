@@ -57,8 +57,7 @@ class PerceptronFit:
     gradient_norm : float
         Largest component of the gradient, features standardised.
     relative_gap : float
-        Decrease of the loss that the quadratic model still promises, divided by the loss, or by
-        0.01 nats where the loss is smaller.
+        As in `HeadFit`.
     tolerance : float
         What was asked for.
     stop_reason : StopReason
@@ -135,8 +134,7 @@ def fit_perceptron(
     max_iterations : int, default 25
         Iterations, counted from the start of a resumed fit. 25 is Create ML's default.
     tolerance : float, default 1e-4
-        The fit has converged when the gradient norm is at most this and the relative gap at most
-        a tenth of it.
+        The fit has converged when the gradient norm and the relative gap are at most this.
     seed : int, default 0
         Of the hidden layers' first weights, and of the assignment of rows to folds.
     callback : callable, optional
@@ -223,7 +221,7 @@ def fit_perceptron(
         loss=solver.loss,
         accuracy=solver.n_correct / len(y),
         gradient_norm=solver.gradient_norm,
-        relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
+        relative_gap=solver.excess / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
         state=solver.get_state() | key,

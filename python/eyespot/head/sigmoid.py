@@ -160,7 +160,7 @@ def fit_sigmoid(
         loss=solver.loss,
         accuracy=solver.n_correct / len(y),
         gradient_norm=solver.gradient_norm,
-        relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
+        relative_gap=solver.excess / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
         state=solver.get_state() | key,

@@ -115,9 +115,9 @@ class HeadFit:
         over the root-mean-square standard deviation of the features. Scaling all features by one
         number does not change it.
     relative_gap : float
-        Decrease of the loss that the quadratic model still promises, divided by the loss, or by
-        0.01 nats where the loss is smaller (data that are well separated): an estimate of how far
-        above its minimum the loss is.
+        Estimate of how far above its minimum the loss is: what the quadratic model still promises
+        or, when more, the decrease over the last 8 iterations; divided by the loss, or by 0.01
+        nats where the loss is smaller (data that are well separated).
     tolerance : float
         What was asked for.
     stop_reason : StopReason
@@ -204,8 +204,7 @@ def fit_softmax(
     max_iterations : int, default 25
         Iterations, counted from the start of a resumed fit. 25 is Create ML's default.
     tolerance : float, default 1e-4
-        The fit has converged when the gradient norm is at most this and the relative gap at most a
-        tenth of it.
+        The fit has converged when the gradient norm and the relative gap are at most this.
     n_threads : int, default 0
         Threads when no pool is given; 0 takes what the process may use.
     pool : ThreadPool, optional
@@ -248,14 +247,14 @@ def fit_softmax(
 
     Notes
     -----
-    L-BFGS with a strong-Wolfe line search, in variables in which the Gram matrix of the centred
-    features is the identity; from a given start on, and again after 8 iterations that went far
-    down, each row counts in that matrix by the curvature of its loss. Where rows or classes are so
-    few that a Gram matrix costs more than it saves, the variables only share one scale. Data and
-    products are float32, sums over rows float64. The result is the same, bit for bit, for any
-    number of threads. Beside the embeddings, memory is about
-    ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes, and up to 32 MB a thread more
-    that make small problems faster.
+    L-BFGS with a strong-Wolfe line search, whose first guess of the Hessian is the Gram matrix of
+    the centred features; once as much time was spent on evaluations as such a matrix costs, and
+    the loss has fallen, a new one is taken in which each row counts by the curvature of its loss.
+    Where rows or classes are so few that it would cost more than it saves, one scale takes its
+    place. Data and products are float32, sums over rows float64. The result is the same, bit for
+    bit, for any number of threads. Beside the embeddings, memory is about
+    ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes, with ``l2="auto"`` 600 times
+    ``n_classes * n_features`` more, and up to 32 MB a thread that make small problems faster.
 
     References
     ----------
@@ -331,7 +330,7 @@ def fit_softmax(
         loss=solver.loss,
         accuracy=solver.n_correct / len(y),
         gradient_norm=solver.gradient_norm,
-        relative_gap=solver.predicted_decrease / max(solver.loss, LEAST_LOSS),
+        relative_gap=solver.excess / max(solver.loss, LEAST_LOSS),
         tolerance=tolerance,
         stop_reason=reason,
         state=solver.get_state() | key,
@@ -403,8 +402,9 @@ def select_l2(
     -----
     The strengths are powers of ten in half steps, from 10 down to 1e-5 times the mean variance of
     the features, so multiplying all features by one number changes nothing. Each fold goes down the
-    path from the solution of the strength before; the path ends when the loss has risen twice in a
-    row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times the
+    path along the line through its last two solutions, and takes along what it learnt of the
+    curvature, to which the penalty adds a known part; the path ends when the loss has risen twice
+    in a row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times the
     mean variance is taken. Folds depend on `seed` and the order of the rows, never on the number of
     threads.
     """
