@@ -177,7 +177,8 @@ def penalty_rows(results: list[dict[str, Any]]) -> list[str]:
             f"| {result['network']}, {result['set']} "
             f"| {words(result['fits']['auto, 25 iterations'])} "
             f"| {words(result['fits']['auto, solved'])} "
-            f"| {words(fixed[best])} ({best}) | {result['loss_over_best']:.3f} |"
+            f"| {words(fixed[best])} ({best}) "
+            f"| {result['loss_over_best']:.3f} ± {result['loss_over_best_error']:.3f} |"
         )
     return lines
 

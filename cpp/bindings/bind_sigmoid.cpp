@@ -126,8 +126,8 @@ void bind_sigmoid(py::module_& module) {
                                    .weights = std::move(weights),
                                    .positive = std::move(positive),
                                    .negative = std::move(negative)};
-             return std::make_unique<SigmoidSolver>(problem, l2, tolerance, memory,
-                                                    std::move(pool), std::move(cancel));
+             return std::make_unique<SigmoidSolver>(problem, l2, tolerance, memory, std::move(pool),
+                                                    std::move(cancel));
            }),
            py::arg("embeddings").noconvert(), py::arg("labels").noconvert(), py::kw_only(),
            py::arg("l2"), py::arg("tolerance"), py::arg("weights").noconvert() = py::none(),

@@ -86,8 +86,7 @@ class LinearSolver {
 
   void set_state(const py::dict& dict) {
     LinearFit::Progress progress;
-    progress.minimiser =
-        state_from_dict(dict, fit_->objective().size(), fit_->options().memory);
+    progress.minimiser = state_from_dict(dict, fit_->objective().size(), fit_->options().memory);
     progress.n_correct = py::cast<std::size_t>(dict["n_correct"]);
     progress.metric_value = py::cast<double>(dict["metric_value"]);
     progress.metric_evaluations = py::cast<std::uint64_t>(dict["metric_evaluations"]);
@@ -129,7 +128,8 @@ class LinearSolver {
   std::optional<LinearFit> fit_;
 };
 
-// Strengths with their held-out loss; the mean of the folds' solutions and the pairs of one, or None.
+// Strengths with their held-out loss; the mean of the folds' solutions and the pairs of one, or
+// None.
 inline std::pair<py::list, py::object> path_to_python(const PathResult& result,
                                                       std::size_t n_classes) {
   py::list rows;

@@ -174,8 +174,8 @@ template <class Class>
 void define_stepper(Class& solver) {
   using Solver = typename Class::type;
   const auto property = [&solver](const char* name, auto LbfgsState::* member) {
-    solver.def_property_readonly(
-        name, [member](const Solver& self) { return self.state().*member; });
+    solver.def_property_readonly(name,
+                                 [member](const Solver& self) { return self.state().*member; });
   };
   solver.def("step", &Solver::step);
   solver.def("test", &Solver::test);

@@ -174,8 +174,7 @@ TEST_CASE("pairs follow a penalty, and serve a start elsewhere") {
     CHECK(state.curvatures[pair] == doctest::Approx(curvature).epsilon(1e-3));
   }
   const auto finish = [](LbfgsState from) {
-    while (from.iteration < 500 &&
-           lbfgs_step(from, kExact, bowl(50)) == StopReason::running) {
+    while (from.iteration < 500 && lbfgs_step(from, kExact, bowl(50)) == StopReason::running) {
     }
     CHECK(from.stop == StopReason::converged);
     return from.n_evaluations;

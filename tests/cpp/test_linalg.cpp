@@ -270,8 +270,8 @@ TEST_CASE("the preconditioner is an inverse, with the same bits for any number o
       CHECK(v[k * d + c] == 2 * g[k * d + c]);
     }
     CHECK(worst < 1e-3);
-    CHECK(square == doctest::Approx(dot(std::span<const float>(g), std::span<const float>(v)))
-                        .epsilon(1e-4));
+    CHECK(square ==
+          doctest::Approx(dot(std::span<const float>(g), std::span<const float>(v))).epsilon(1e-4));
   }
 }
 

@@ -121,14 +121,12 @@ TEST_CASE("a row list takes labels and weights along") {
 TEST_CASE("weights that are no weights are refused") {
   Data data(5);
   data.weights[3] = -1;
-  CHECK_THROWS_WITH_AS(
-      SigmoidObjective(data.rows(), data.moments(), kL2, nullptr),
-      doctest::Contains("weights[3]"), eyespot::Error);
+  CHECK_THROWS_WITH_AS(SigmoidObjective(data.rows(), data.moments(), kL2, nullptr),
+                       doctest::Contains("weights[3]"), eyespot::Error);
   Data other(5);
   other.positive[2] = std::nanf("");
-  CHECK_THROWS_WITH_AS(
-      SigmoidObjective(other.rows(), other.moments(), kL2, nullptr),
-      doctest::Contains("positive[2]"), eyespot::Error);
+  CHECK_THROWS_WITH_AS(SigmoidObjective(other.rows(), other.moments(), kL2, nullptr),
+                       doctest::Contains("positive[2]"), eyespot::Error);
 }
 
 }  // namespace

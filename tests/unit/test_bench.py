@@ -164,10 +164,13 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
         "date": "2026-01-01T00:00:00+00:00",
         "repeat": 1,
         "environment": environment.describe(),
-        "results": [{"network": "net", "set": "photos", "fits": fits, "loss_over_best": 1.033}],
+        "results": [
+            {"network": "net", "set": "photos", "fits": fits}
+            | {"loss_over_best": 1.033, "loss_over_best_error": 0.0213}
+        ],
     }
     text = report.section(record)
-    assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 |" in text
+    assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 ± 0.021 |" in text
 
 
 def test_the_report_tells_what_augmentation_gains():

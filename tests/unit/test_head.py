@@ -270,8 +270,8 @@ def test_few_rows_and_many_reach_the_same_optimum_as_a_long_fit_from_elsewhere(n
 
 @pytest.mark.parametrize(("n", "d", "k"), [(150, 200, 3), (600, 40, 4), (300, 30, 14)])
 def test_the_path_finds_what_fits_of_their_own_find(n, d, k):
-    # From strength to strength the folds take their curvature along; the loss is, far within its own
-    # error, that of a fit that knows nothing of the others.
+    # From strength to strength the folds take their curvature along; the loss is, well within its
+    # own error, that of a fit that knows nothing of the others.
     x, y = problem(n=n, d=d, k=k, noise=3.0)
     path = select_l2(x, y, k, seed=4)
     folds = stratified_folds(y.astype(np.int32), k, 5, 4)

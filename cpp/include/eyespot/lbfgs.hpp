@@ -40,8 +40,8 @@ struct LbfgsOptions {
   std::size_t memory = 10;           ///< pairs of steps kept
   double gradient_tolerance = 1e-4;  ///< converged needs gradient_norm <= this, and
   double decrease_tolerance = 1e-4;  ///< excess <= this * max(|value|, least_value)
-  /// Iterations whose decrease the excess is at least. The quadratic model alone promises too little
-  /// where the method is slow; 0 believes it.
+  /// Iterations whose decrease the excess is at least. The quadratic model alone promises too
+  /// little where the method is slow; 0 believes it.
   std::size_t window = 8;
   double least_value = 0.01;    ///< in nats for a log-loss: below it, nobody asks for more digits
   double noise = 1e-7;          ///< relative rounding error to expect in the value
@@ -59,8 +59,8 @@ struct LbfgsState {
   std::vector<double> recent;      ///< values before the last iterations, oldest first
   double value = 0;
   double gradient_norm = 0;
-  double excess = 0;  ///< estimates value - minimum: what the quadratic model promises, or, when more,
-                      ///< the decrease over the last iterations
+  double excess = 0;  ///< estimates value - minimum: what the quadratic model promises, or, when
+                      ///< more, the decrease over the last iterations
   std::uint64_t iteration = 0;
   std::uint64_t n_evaluations = 0;
   std::uint64_t n_pairs = 0;    ///< valid rows, at most `memory`

@@ -117,8 +117,8 @@ struct MultiplyRange {
 void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
               const MultiplyRange& range, PanelMatrix& out);
 
-/// out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows, with the padding of out taken
-/// from `row` too: the product with a right factor that is kept as its transpose, for 1 to
+/// out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows, with the padding of out
+/// taken from `row` too: the product with a right factor that is kept as its transpose, for 1 to
 /// kMaxTransposed rows of it. Faster than multiply there, whose vectors such a factor leaves empty.
 void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float* row,
                          std::size_t n_rows, PanelMatrix& out);
@@ -144,8 +144,8 @@ void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, do
 [[nodiscard]] double dot(std::span<const double> a, std::span<const double> b);
 [[nodiscard]] double dot(std::span<const float> a, std::span<const double> b);
 [[nodiscard]] double dot(std::span<const float> a, std::span<const float> b);
-/// The same with float32 sums over up to 64 products in each lane of four vectors, added in float64: a good seven digits
-/// of the sum of the products' sizes.
+/// The same with float32 sums over up to 64 products in each lane of four vectors, added in
+/// float64: a good seven digits of the sum of the products' sizes.
 [[nodiscard]] double dot_in_float(std::span<const float> a, std::span<const float> b);
 /// y += factor * x.
 void add_scaled(double factor, std::span<const double> x, std::span<double> y);

@@ -34,8 +34,8 @@ struct MultiLabelRows {
 /// over the rows. A row is told rightly when every label of it is.
 class SigmoidObjective final : public LinearObjective {
  public:
-  /// Throws Error(invalid_argument) for a weight that is negative or not finite, or weights that sum
-  /// to 0.
+  /// Throws Error(invalid_argument) for a weight that is negative or not finite, or weights that
+  /// sum to 0.
   SigmoidObjective(const MultiLabelRows& data, const FeatureMoments& moments, double l2,
                    ThreadPool* pool);
 
@@ -60,8 +60,8 @@ class SigmoidObjective final : public LinearObjective {
 /// start, averaged over the classes.
 [[nodiscard]] double sigmoid_curvature(const MultiLabelRows& data);
 
-/// As cross_validate for LabelledRows; the held-out loss is the objective's without the penalty, and
-/// nothing is predicted.
+/// As cross_validate for LabelledRows; the held-out loss is the objective's without the penalty,
+/// and nothing is predicted.
 [[nodiscard]] PathResult cross_validate(const MultiLabelRows& data, const FeatureMoments& moments,
                                         std::span<const std::int32_t> fold,
                                         std::span<const double> path,

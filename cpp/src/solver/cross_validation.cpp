@@ -222,8 +222,8 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
                           std::span<const std::int32_t> fold, std::span<const double> path,
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
-  const bool with_gram = solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes,
-                                                  options.n_folds);
+  const bool with_gram =
+      solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes, options.n_folds);
   const solver::PathProblem problem{
       .n_rows = data.n_rows,
       .n_classes = data.n_classes,
@@ -237,12 +237,10 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
           },
       .metric =
           [&](double l2, std::span<const float> weights, std::span<const double> bias) {
-            return softmax_metric(data, moments, l2,
-                                  with_gram ? weights : std::span<const float>(), bias, with_gram,
-                                  pool, poll);
+            return softmax_metric(data, moments, l2, with_gram ? weights : std::span<const float>(),
+                                  bias, with_gram, pool, poll);
           },
-      .loss = [&](solver::Fold& one,
-                  const Poll& go) { return held_out_loss(data, one, go); }};
+      .loss = [&](solver::Fold& one, const Poll& go) { return held_out_loss(data, one, go); }};
   return solver::run_path(problem, fold, path, options, pool, poll);
 }
 

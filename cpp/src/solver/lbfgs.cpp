@@ -60,8 +60,9 @@ std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::
   if (!(largest > 0)) return std::vector<double>(n, 0.0);
   // Near 1, so that no product is lost below the range of float32.
   std::vector<float> q(n);
-  std::ranges::transform(state.gradient, q.begin(),
-                         [inverse = 1 / largest](double g) { return static_cast<float>(g * inverse); });
+  std::ranges::transform(state.gradient, q.begin(), [inverse = 1 / largest](double g) {
+    return static_cast<float>(g * inverse);
+  });
   std::vector<double> alpha(n_pairs);
   const auto index = [&](std::size_t age) {  // age 0 is the newest pair
     return (state.next_pair + memory - 1 - age) % memory;

@@ -421,9 +421,9 @@ HWY_INLINE float& element(PanelMatrix& m, std::size_t i, std::size_t j) {
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// What softmax_residuals does, for a vector of rows at a time from the first on; for scores that are
-// one panel of up to kMaxTransposed columns, where a vector a row would be mostly padding. Returns
-// how many rows that was.
+// What softmax_residuals does, for a vector of rows at a time from the first on; for scores that
+// are one panel of up to kMaxTransposed columns, where a vector a row would be mostly padding.
+// Returns how many rows that was.
 std::size_t narrow_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                              const float* weights, float* column_sum, RowLosses& result) {
   const FloatTag d;

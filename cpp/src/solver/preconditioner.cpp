@@ -17,8 +17,8 @@ namespace {
 
 // Rows of the Gram matrix per feature: more would not make a better preconditioner.
 constexpr std::size_t kGramRowsPerFeature = 16;
-// Blocks of rows that are held at a time while their Gram matrix is formed: few, so that they stay in
-// the cache.
+// Blocks of rows that are held at a time while their Gram matrix is formed: few, so that they stay
+// in the cache.
 constexpr std::size_t kGramBlocks = 2;
 constexpr std::size_t kMaxGroups = 16;
 // What a pivot must keep of its diagonal element: less would be rounding.

@@ -39,7 +39,7 @@ HWY_INLINE hn::Mask<FloatTag> bears(const std::uint8_t* row, std::size_t column,
 }
 
 RowLosses sigmoid_residuals_impl(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
-                                   float* column_sum) {
+                                 float* column_sum) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
   const auto zero = hn::Zero(d);
@@ -95,7 +95,7 @@ namespace eyespot::solver {
 HWY_EXPORT(sigmoid_residuals_impl);
 
 RowLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
-                              float* column_sum) {
+                            float* column_sum) {
   return HWY_DYNAMIC_DISPATCH(sigmoid_residuals_impl)(scores, n_rows, block, column_sum);
 }
 

@@ -31,6 +31,6 @@ inline constexpr float kNeverScore = -1e30F;
 /// column_sum[c], one float per padded column. A row is told rightly when its scores are from 0 up
 /// for just the labels it bears.
 RowLosses sigmoid_residuals(PanelMatrix& scores, std::size_t n_rows, const LabelBlock& block,
-                              float* column_sum);
+                            float* column_sum);
 
 }  // namespace eyespot::solver

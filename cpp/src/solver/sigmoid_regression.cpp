@@ -143,8 +143,8 @@ PathResult cross_validate(const MultiLabelRows& data, const FeatureMoments& mome
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
   const double curvature = sigmoid_curvature(data);
-  const bool cheap = solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes,
-                                              options.n_folds);
+  const bool cheap =
+      solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes, options.n_folds);
   const auto rows_of = [&](std::span<const std::uint32_t> rows) {
     MultiLabelRows part = data;
     part.features.rows = rows.data();

@@ -95,10 +95,11 @@ double softmax_curvature(std::size_t n_classes) {
   return 0.5 / static_cast<double>(std::max<std::size_t>(n_classes, 2));
 }
 
-std::shared_ptr<const Preconditioner> softmax_metric(
-    const LabelledRows& data, const FeatureMoments& moments, double l2,
-    std::span<const float> weights, std::span<const double> bias, bool cheap, ThreadPool* pool,
-    const Poll& poll) {
+std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
+                                                     const FeatureMoments& moments, double l2,
+                                                     std::span<const float> weights,
+                                                     std::span<const double> bias, bool cheap,
+                                                     ThreadPool* pool, const Poll& poll) {
   if (!weights.empty()) {
     const CurvedMoments curved =
         curved_moments(data.features, data.n_rows, data.weights, moments,

@@ -404,9 +404,9 @@ def select_l2(
     the features, so multiplying all features by one number changes nothing. Each fold goes down the
     path along the line through its last two solutions, and takes along what it learnt of the
     curvature, to which the penalty adds a known part; the path ends when the loss has risen twice
-    in a row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times the
-    mean variance is taken. Folds depend on `seed` and the order of the rows, never on the number of
-    threads.
+    in a row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times
+    the mean variance is taken. Folds depend on `seed` and the order of the rows, never on the
+    number of threads.
     """
     x, y = check_rows(embeddings, targets)
     check_options(n_classes, 1, 1.0)
