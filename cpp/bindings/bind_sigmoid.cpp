@@ -65,8 +65,8 @@ struct Problem {
 class SigmoidSolver : public LinearSolver {
  public:
   SigmoidSolver(const Problem& problem, double l2, double tolerance, std::size_t memory,
-                std::shared_ptr<ThreadPool> pool, std::optional<CancelToken> cancel)
-      : LinearSolver(problem.owners(), l2, std::move(pool), std::move(cancel),
+                std::shared_ptr<ThreadPool> pool, const std::optional<CancelToken>& cancel)
+      : LinearSolver(problem.owners(), l2, std::move(pool), cancel,
                      [&, data = problem.rows()](ThreadPool* workers, const Poll& poll) {
                        check_strength(l2);
                        refuse_non_finite(data.features, data.n_rows, workers, poll);
@@ -120,14 +120,14 @@ void bind_sigmoid(py::module_& module) {
       .def(py::init([](FloatArray embeddings, LabelArray labels, double l2, double tolerance,
                        std::optional<FloatArray> weights, std::optional<FloatArray> positive,
                        std::optional<FloatArray> negative, std::size_t memory,
-                       std::shared_ptr<ThreadPool> pool, std::optional<CancelToken> cancel) {
+                       std::shared_ptr<ThreadPool> pool, const std::optional<CancelToken>& cancel) {
              const Problem problem{.embeddings = std::move(embeddings),
                                    .labels = std::move(labels),
                                    .weights = std::move(weights),
                                    .positive = std::move(positive),
                                    .negative = std::move(negative)};
              return std::make_unique<SigmoidSolver>(problem, l2, tolerance, memory, std::move(pool),
-                                                    std::move(cancel));
+                                                    cancel);
            }),
            py::arg("embeddings").noconvert(), py::arg("labels").noconvert(), py::kw_only(),
            py::arg("l2"), py::arg("tolerance"), py::arg("weights").noconvert() = py::none(),

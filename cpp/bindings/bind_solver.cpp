@@ -37,8 +37,8 @@ class SoftmaxSolver : public LinearSolver {
   SoftmaxSolver(const FloatArray& embeddings, const TargetArray& targets, std::size_t n_classes,
                 double l2, double tolerance, const std::optional<FloatArray>& weights,
                 std::size_t memory, std::shared_ptr<ThreadPool> pool,
-                std::optional<CancelToken> cancel)
-      : LinearSolver(owners(embeddings, targets, weights), l2, std::move(pool), std::move(cancel),
+                const std::optional<CancelToken>& cancel)
+      : LinearSolver(owners(embeddings, targets, weights), l2, std::move(pool), cancel,
                      [&, data = labelled_rows(embeddings, targets, n_classes, weights)](
                          ThreadPool* workers, const Poll& poll) {
                        check_strength(l2);

@@ -23,10 +23,10 @@ class LinearSolver {
   // make(pool, poll) is called without the GIL.
   template <class Make>
   LinearSolver(py::list owners, double l2, std::shared_ptr<ThreadPool> pool,
-               std::optional<CancelToken> cancel, const Make& make)
+               const std::optional<CancelToken>& cancel, const Make& make)
       : owners_(std::move(owners)), l2_(l2), pool_(std::move(pool)), poll_(solver_poll(cancel)) {
     const py::gil_scoped_release release;
-    fit_.emplace(make(pool_.get(), poll_));
+    fit_ = std::make_unique<LinearFit>(make(pool_.get(), poll_));
   }
 
   // pairs: as softmax_path gives them.
@@ -125,7 +125,7 @@ class LinearSolver {
   double l2_ = 0;
   std::shared_ptr<ThreadPool> pool_;
   Poll poll_;
-  std::optional<LinearFit> fit_;
+  std::unique_ptr<LinearFit> fit_;
 };
 
 // Strengths with their held-out loss; the mean of the folds' solutions and the pairs of one, or
@@ -141,9 +141,9 @@ inline std::pair<py::list, py::object> path_to_python(const PathResult& result,
   const auto k = static_cast<py::ssize_t>(n_classes);
   FloatArray weights({k, static_cast<py::ssize_t>(result.weights.size()) / k});
   std::ranges::copy(result.weights, weights.mutable_data());
-  py::dict pairs = pairs_to_dict(result.pairs);
+  const py::dict pairs = pairs_to_dict(result.pairs);
   pairs["l2"] = result.pairs_l2;
-  return {rows, py::make_tuple(std::move(weights), to_array(result.bias), std::move(pairs))};
+  return {rows, py::make_tuple(std::move(weights), to_array(result.bias), pairs)};
 }
 
 }  // namespace eyespot::bindings

@@ -73,8 +73,8 @@ inline RowsView rows_view(const FloatArray& embeddings) {
 
 inline const float* row_weights(const std::optional<FloatArray>& weights, std::size_t n_rows) {
   if (!weights) return nullptr;
-  check_shape(weights->ndim() == 1 && static_cast<std::size_t>(weights->shape(0)) == n_rows,
-              "weights", shape_text(*weights), "one weight a row of embeddings");
+  check_shape(weights->ndim() == 1 && std::cmp_equal(weights->shape(0), n_rows), "weights",
+              shape_text(*weights), "one weight a row of embeddings");
   return weights->data();
 }
 

@@ -168,7 +168,7 @@ TEST_CASE("pairs follow a penalty, and serve a start elsewhere") {
   for (std::size_t pair = 0; pair < state.n_pairs; ++pair) {
     double curvature = 0;
     for (std::size_t i = 0; i < kBowl; ++i) {
-      const double step = static_cast<double>(state.steps[pair * kBowl + i]);
+      const auto step = static_cast<double>(state.steps[pair * kBowl + i]);
       curvature += (bend(i) + (i < kBowl / 2 ? 50.0 : 0.0)) * step * step;
     }
     CHECK(state.curvatures[pair] == doctest::Approx(curvature).epsilon(1e-3));

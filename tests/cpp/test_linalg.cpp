@@ -118,7 +118,7 @@ TEST_CASE("the product with a transposed factor of few rows agrees with the plai
         double worst = 0;
         for (std::size_t i = 0; i + 1 < n; ++i) {
           for (std::size_t c = 0; c < k; ++c) {
-            double expected = static_cast<double>(c);
+            auto expected = static_cast<double>(c);
             for (std::size_t j = 0; j < d; ++j) {
               expected += static_cast<double>(a[i * d + j]) * static_cast<double>(b[c * d + j]);
             }

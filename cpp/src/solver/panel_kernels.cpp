@@ -220,9 +220,10 @@ HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const Pa
     if constexpr (kClasses % 4 != 0) {
       const auto zero = hn::Zero(d);
       constexpr std::size_t kLast = kClasses / 4 * 4;
-      store_sums(sum[r][kLast], kClasses % 4 > 1 ? sum[r][kLast + (kClasses % 4 > 1)] : zero,
-                 kClasses % 4 > 2 ? sum[r][kLast + 2 * (kClasses % 4 > 2)] : zero, zero,
-                 row + kLast, to + kLast);
+      constexpr std::size_t kSecond = std::min(kLast + 1, kClasses - 1);
+      constexpr std::size_t kThird = std::min(kLast + 2, kClasses - 1);
+      store_sums(sum[r][kLast], kClasses % 4 > 1 ? sum[r][kSecond] : zero,
+                 kClasses % 4 > 2 ? sum[r][kThird] : zero, zero, row + kLast, to + kLast);
       c = kLast + 4;
     }
     for (; c < out.width(0); ++c) to[c] = row[c];

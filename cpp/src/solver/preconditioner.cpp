@@ -261,7 +261,8 @@ double gram_cost(std::size_t n_rows, std::size_t n_features, std::size_t n_class
   // Its use is three substitutions an iteration, each as long as d / n of an evaluation or so.
   if (d > 0.5 * n) return std::numeric_limits<double>::infinity();
   // In flops of a product: those of the factorisation are slow ones, and so are the exponentials.
-  const auto used = static_cast<double>(n_rows / gram_step(n_rows, n_features));
+  const std::size_t n_used = n_rows / gram_step(n_rows, n_features);
+  const auto used = static_cast<double>(n_used);
   return (0.9 * used * d * d + 2.2 * d * d * d) / (4 * n * d * k + 4000 * n);
 }
 
