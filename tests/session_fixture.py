@@ -40,6 +40,7 @@ def make(folder: Path) -> None:
     how = TrainingSessionParameters(session_directory=folder / "session", checkpoint_interval=100)
     ImageClassifier.train(DataSource.labeled_directories(folder / "photos"), parameters, how)
     network.unlink()
+    (folder / "session" / "lock").unlink(missing_ok=True)
     for name in ("session.json", "data.json"):  # no path of the machine that made it
         file = folder / "session" / name
         file.write_text(file.read_text().replace(json.dumps(str(folder.resolve()))[1:-1], ""))
