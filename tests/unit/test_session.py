@@ -19,7 +19,6 @@ from eyespot import (
     Checkpoint,
     CheckpointError,
     Classifier,
-    ConvergenceWarning,
     DataSource,
     FeatureExtractor,
     FeatureStore,
