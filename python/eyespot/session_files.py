@@ -180,14 +180,13 @@ def matched(stored: DataSource, given: DataSource, where: Path) -> DataSource:
             places.setdefault(item, []).append(i)
         return given.take([places[item].pop(0) for item in old])
     parts = []
-    for source, items, counts, what in (
-        (given, new, added, "was added or changed"),
-        (stored, old, gone, "is gone"),
+    for source, items, counts, one, many in (
+        (given, new, added, "image was added or changed", "images were added or changed"),
+        (stored, old, gone, "image is gone", "images are gone"),
     ):
         if n := counts.total():
             first = source.paths[next(i for i, item in enumerate(items) if item in counts)]
-            images = "image" if n == 1 else "images"
-            parts.append(f"{n:,} {images} {what}, the first: {first}")
+            parts.append(f"{n:,} {one if n == 1 else many}, the first: {first}")
     if not parts:
         parts.append(f"the labels were {list(stored.classes)} and are {list(given.classes)}")
     message = (
