@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eyespot.data import DataSource
-from eyespot.errors import EyespotError
+from eyespot.errors import ExportError, EyespotError
 from eyespot.image_classifier import ImageClassifier
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.rendering import percent
@@ -56,7 +57,7 @@ def run(
     say: Callable[[str], None],
     progress: ProgressCallback | None = None,
 ) -> Demonstration:
-    """Train, evaluate, predict, save, reload and compare.
+    """Train, evaluate, predict, save, reload, export and compare.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def run(
         One folder of photos per label, of which a quarter is kept for the test; ``None`` makes a
         small set of real photos in a temporary folder.
     output : Path, optional
-        Where to keep the model; without it, it goes with the temporary folder.
+        Where to keep the model, with its exports beside it; without it, all go with the temporary
+        folder.
     n_threads : int
         Threads to work with; 0 means as many as the process may use.
     say : callable
@@ -120,6 +122,20 @@ def run(
             message = f"{file}: the reloaded model predicts differently from the one saved"
             raise EyespotError(message, source=str(file), code="internal")
         say(f"Reloaded it: the same predictions, bit for bit ({timed('reload', start)})")
+
+        resizing = file.with_name(f"{file.stem}-any-size.onnx")
+        start = time.perf_counter()
+        export = reloaded.export(resizing, input="resize", photos=paths)
+        say(f"Exported {resizing.name}: {export.proof} ({timed('export onnx', start)})")
+        if importlib.util.find_spec("coremltools") is not None:
+            package = file.with_suffix(".mlpackage")
+            start = time.perf_counter()
+            try:
+                export = reloaded.export(package, photos=paths)
+            except ExportError as error:  # coremltools lacks its native part on some systems
+                say(f"Not exported for Core ML: {error}")
+            else:
+                say(f"Exported {package.name}: {export.proof} ({timed('export core ml', start)})")
 
     say("")
     say(table(_times(seconds, model)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from eyespot import ImageClassifier, cli
+from eyespot import ImageClassifier, cli, verify
 from onnx_builder import Tiny
 from photos import photo_folder, picture, png
 
@@ -265,8 +265,10 @@ def test_demo_tells_what_it_did(tmp_path):
     assert result.exit_code == 0, result.output
     for word in ("Photos:", "Trained", "Tested: accuracy", "Predicted", "Saved", "bit for bit"):
         assert word in result.stdout
+    assert "Exported demo-any-size.onnx" in result.stdout
     assert re.search(r"in all +\d+\.\d\d s", result.stdout)
     assert output.exists()
+    assert verify(tmp_path / "demo-any-size.onnx").passed
 
 
 def test_version_and_help():
