@@ -76,6 +76,9 @@ $(STAMPS)/demo: $(STAMPS)/package
 demo: $(if $(PHOTOS),$(STAMPS)/package,$(STAMPS)/demo)
 	@mkdir -p demo
 	@eyespot demo $(if $(PHOTOS),"$(PHOTOS)") --output demo/model.onnx
+	@echo
+	@echo "The files are in demo/. Now try a photo of your own:  $(VENV)/bin/eyespot predict demo/model.onnx PHOTO"
+	@echo "or a model of your own:  make demo PHOTOS=FOLDER, with a folder of photos for each label"
 
 test: $(STAMPS)/package
 	@cmake --preset release $(CCACHE) --log-level=WARNING

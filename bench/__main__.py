@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import importlib
 import json
 import os
@@ -11,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bench import environment, harness
+from bench.records import write_record
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("EYESPOT_TEST_DATA", HERE.parents[1] / "shared" / "data"))
@@ -81,20 +81,7 @@ def main() -> int:
     if not results:
         print("no case was measured: look at --cases", file=sys.stderr)
         return 2
-    now = dt.datetime.now(dt.UTC)
-    folder = HERE / "results" / ("local" if local else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{chosen.suite}-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
-    record = {
-        "schema": 1,
-        "suite": chosen.suite,
-        "date": now.isoformat(timespec="seconds"),
-        "repeat": chosen.repeat,
-        "environment": facts,
-        "results": results,
-    }
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    write_record(chosen.suite, results, facts, repeat=chosen.repeat, local=local)
     return 0
 
 

@@ -6,8 +6,6 @@ Not a race, so it has no peers: each backbone, each set, trained and tested once
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import sys
 import time
 import warnings
@@ -15,7 +13,8 @@ from pathlib import Path
 
 import eyespot
 from bench import environment
-from bench.__main__ import DATA, HERE
+from bench.__main__ import DATA
+from bench.records import write_record
 
 SETS = ("flowers5", "hymenoptera", "trashnet", "weather4")
 BACKBONES = {
@@ -71,20 +70,7 @@ def main() -> int:
             print(
                 f"{name:<18}{photos:<13}{100 * float(str(result['accuracy'])):6.2f} %", flush=True
             )
-    now = dt.datetime.now(dt.UTC)
-    folder = HERE / "results" / ("local" if chosen.local else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "schema": 1,
-        "suite": "accuracy",
-        "date": now.isoformat(timespec="seconds"),
-        "repeat": 1,
-        "environment": facts,
-        "results": results,
-    }
-    path = folder / f"accuracy-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path.name}")
+    write_record("accuracy", results, facts, repeat=1, local=chosen.local)
     return 0
 
 

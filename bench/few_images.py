@@ -7,8 +7,6 @@ copies, tested on the whole test set. Not a race, so it has no peers.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import sys
 import time
 import warnings
@@ -18,7 +16,8 @@ import numpy as np
 
 import eyespot
 from bench import environment
-from bench.__main__ import DATA, HERE
+from bench.__main__ import DATA
+from bench.records import write_record
 from eyespot import training
 
 SETS = ("flowers5", "trashnet")
@@ -108,20 +107,7 @@ def main() -> int:
     results = []
     for name in SETS:
         results += measure(chosen.data / "photos" / name, chosen.plans, extractor, chosen.seeds)
-    now = dt.datetime.now(dt.UTC)
-    folder = HERE / "results" / ("local" if chosen.local else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "schema": 1,
-        "suite": "few_images",
-        "date": now.isoformat(timespec="seconds"),
-        "repeat": chosen.seeds,
-        "environment": facts,
-        "results": results,
-    }
-    path = folder / f"few_images-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path.name}")
+    write_record("few_images", results, facts, repeat=chosen.seeds, local=chosen.local)
     return 0
 
 

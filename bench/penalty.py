@@ -12,8 +12,6 @@ embeddings.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import sys
 import time
 from pathlib import Path
@@ -22,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import environment
-from bench.__main__ import DATA, HERE
+from bench.__main__ import DATA
+from bench.records import write_record
 from bench.suites.head import NETWORKS, PHOTOS, embeddings
 from eyespot.head import HeadFit, fit_softmax, softmax_probabilities
 
@@ -106,20 +105,7 @@ def main() -> int:
                     f"accuracy {100 * one['accuracy']:5.1f} %  {one['iterations']:4d} iterations  "
                     f"{one['seconds']:.3f} s{'' if one['converged'] else '  not converged'}"
                 )
-    now = dt.datetime.now(dt.UTC)
-    folder = HERE / "results" / ("local" if chosen.local else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "schema": 1,
-        "suite": "penalty",
-        "date": now.isoformat(timespec="seconds"),
-        "repeat": 1,
-        "environment": facts,
-        "results": results,
-    }
-    path = folder / f"penalty-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path.name}")
+    write_record("penalty", results, facts, repeat=1, local=chosen.local)
     return 0
 
 

@@ -9,8 +9,6 @@ has no peers.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import sys
 import tempfile
 import time
@@ -22,7 +20,8 @@ import numpy as np
 
 import eyespot
 from bench import environment
-from bench.__main__ import DATA, HERE
+from bench.__main__ import DATA
+from bench.records import write_record
 
 Source = Callable[[], eyespot.DataSource]
 
@@ -125,20 +124,7 @@ def main() -> int:
     warnings.simplefilter("ignore", UserWarning)
     facts = environment.describe()
     results = measure(photos, chosen.repeat)
-    now = dt.datetime.now(dt.UTC)
-    folder = HERE / "results" / ("local" if chosen.local else "")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {
-        "schema": 1,
-        "suite": "store",
-        "date": now.isoformat(timespec="seconds"),
-        "repeat": chosen.repeat,
-        "environment": facts,
-        "results": results,
-    }
-    path = folder / f"store-{facts['commit']}-{now:%Y%m%dT%H%M%S}.json"
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"wrote {path.name}")
+    write_record("store", results, facts, repeat=chosen.repeat, local=chosen.local)
     return 0
 
 

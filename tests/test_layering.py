@@ -102,7 +102,6 @@ PYTHON_LEVELS: dict[str, float] = {
     "session_run": 6.6,
     "trainable": 6.8,
     "export": 6,
-    "report": 6,
     "model_file": 7,
     "screen": 7,
     "exporting": 8,

@@ -16,7 +16,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Probe", "Rows", "embed", "judge", "main", "open_network", "resplit"]
+__all__ = ["Probe", "Rows", "embed", "judge", "main", "open_network", "resplit", "write_table"]
 
 SEEDS: Final = 5
 TEST_SHARE: Final = 0.25  # of a set that has no split
@@ -129,7 +129,8 @@ def _accuracy(rows: Rows, test: NDArray[np.bool_]) -> float:
     return 100 * float(np.mean(scores.argmax(axis=1) == rows.targets[test]))
 
 
-def _write(path: Path, records: Sequence[dict[str, object]]) -> None:
+def write_table(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write records of the same fields as a CSV file."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(records[0]))
         writer.writeheader()
@@ -170,7 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
             means = f"{np.mean(own):.2f} on their own splits, {means} over the seeds"
         print(f"{extractor.name}: mean {means}", flush=True)
     if chosen.csv:
-        _write(chosen.csv, records)
+        write_table(chosen.csv, records)
     return 0
 
 

@@ -10,7 +10,6 @@ whose embedding is a mean, as all here are. NETWORK is as for `training.probe`.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 from pathlib import Path
@@ -23,11 +22,9 @@ from eyespot.augmentation import Augmentation
 from eyespot.head import fit_softmax
 from eyespot.options import AUGMENTATION_OPTIONS
 from eyespot.variants import Variants
-from training.probe import embed, judge, open_network
+from training.probe import embed, judge, open_network, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from training.probe import Rows
 
 __all__ = ["at_size", "disturbed", "main"]
@@ -100,13 +97,6 @@ def at_size(
         return eyespot.FeatureExtractor.custom(path, preprocessing=wanted), side
 
 
-def _write(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m training.robustness", description=__doc__)
@@ -140,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             records.append(record)
             print(" ".join(f"{name}={value}" for name, value in record.items()), flush=True)
     if chosen.csv:
-        _write(chosen.csv, records)
+        write_table(chosen.csv, records)
     return 0
 
 

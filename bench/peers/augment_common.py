@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 
-class Augmenter:
+class Augmenter(ABC):
     """Makes a variant of each photo, `repeats` times; as a batch, all of them in a new array."""
 
     def __init__(self, options):
@@ -24,8 +26,9 @@ class Augmenter:
         columns = steps + (width - side) // 2
         return np.ascontiguousarray(pixels[rows][:, columns])
 
+    @abstractmethod
     def read(self, path):
-        raise NotImplementedError
+        """Return the photo's pixels: uint8 of shape (height, width, 3), RGB."""
 
     def run(self):
         for _ in range(self.options["repeats"]):

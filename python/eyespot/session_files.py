@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +15,10 @@ from eyespot.errors import IncompatibleParameters, ModifiedTrainingData
 from eyespot.features import FeatureExtractor
 from eyespot.hashing import ContentHashes
 from eyespot.options import Classifier, ModelParameters, SplitStrategy
-from eyespot.training import extractor_of
+from eyespot.training import extractor_of, parameter_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
 __all__ = [
     "check_parameters",
@@ -37,27 +36,9 @@ FREE: Final = ("max_iterations", "n_threads")
 def parameter_values(parameters: ModelParameters) -> dict[str, Any]:
     """Return parameters as plain JSON values; the backbone by its parts without the network."""
     extractor = extractor_of(parameters)
-    validation, weights = parameters.validation, parameters.class_weights
-    return {
-        "validation": (
-            {"ratio": validation.ratio, "seed": validation.seed}
-            if isinstance(validation, SplitStrategy)
-            else validation and "data"
-        ),
-        "classifier": {
-            "kind": str(parameters.classifier.kind),
-            "layer_sizes": list(parameters.classifier.layer_sizes),
-        },
-        "max_iterations": parameters.max_iterations,
-        "tolerance": parameters.tolerance,
-        "l2": parameters.l2,
-        "class_weights": dict(sorted(weights.items())) if isinstance(weights, Mapping) else weights,
-        "calibration": parameters.calibration,
-        "crop": str(extractor.preprocessing.crop),
+    return parameter_facts(parameters, extractor) | {
         "feature_extractor": {**extractor.to_parts()[0], "fingerprint": extractor.fingerprint},
-        "on_error": parameters.on_error,
         "n_threads": parameters.n_threads,
-        "seed": parameters.seed,
         "augmentation": (
             None
             if parameters.augmentation is None

@@ -60,6 +60,7 @@ __all__ = [
     "extractor_of",
     "label_metrics_from_facts",
     "metrics_from_facts",
+    "parameter_facts",
     "train",
     "warn_of_skipped",
 ]
@@ -302,7 +303,7 @@ def train(
         validation_metrics=validation_metrics,
         facts={
             "multi_label": data.multi_label,
-            "parameters": _parameter_facts(parameters, extractor),
+            "parameters": parameter_facts(parameters, extractor),
             "solver": _solver_facts(fit),
             "calibration": calibration and calibration.to_dict(),
             "images": {
@@ -622,7 +623,8 @@ def _metric_facts(metrics: ClassifierMetrics | MultiLabelMetrics) -> dict[str, A
     }
 
 
-def _parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -> dict[str, Any]:
+def parameter_facts(parameters: ModelParameters, extractor: FeatureExtractor) -> dict[str, Any]:
+    """Return what of `parameters` decides on the head, as plain JSON values."""
     validation = parameters.validation
     weights = parameters.class_weights
     return {

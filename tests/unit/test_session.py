@@ -19,6 +19,7 @@ from eyespot import (
     Checkpoint,
     CheckpointError,
     Classifier,
+    ConvergenceWarning,
     DataSource,
     FeatureExtractor,
     FeatureStore,
@@ -189,17 +190,20 @@ def test_a_model_from_a_checkpoint_needs_no_photos(photos, data, parameters, how
         ImageClassifier.resume(ImageClassifier.restore_training_session(how)).result(60)
 
 
-@pytest.mark.filterwarnings("ignore::eyespot.ConvergenceWarning")
 def test_more_iterations_go_on_from_those_that_were_done(data, parameters, how):
     few = parameters.replace(max_iterations=4, tolerance=1e-9)
-    ImageClassifier.train(data, few, how)
-    more = few.replace(max_iterations=40, n_threads=3)
-    whole = ImageClassifier.train(data, more)
+    with pytest.warns(ConvergenceWarning):
+        ImageClassifier.train(data, few, how)
+    more = few.replace(max_iterations=7, n_threads=3)
+    with pytest.warns(ConvergenceWarning):
+        whole = ImageClassifier.train(data, more)
     session = ImageClassifier.make_training_session(data, more, how)
     assert session.iteration == 4
-    assert ImageClassifier.resume(session).result(60).to_bytes() == whole.to_bytes()
-    assert ImageClassifier.restore_training_session(how).parameters.max_iterations == 40
-    short = ImageClassifier.train(data, few, how)
+    with pytest.warns(ConvergenceWarning):
+        assert ImageClassifier.resume(session).result(60).to_bytes() == whole.to_bytes()
+    assert ImageClassifier.restore_training_session(how).parameters.max_iterations == 7
+    with pytest.warns(ConvergenceWarning):
+        short = ImageClassifier.train(data, few, how)
     assert short.facts["solver"]["iterations"] == 4
 
 

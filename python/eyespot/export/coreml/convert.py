@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from eyespot.errors import ExportError, InvalidOption
-from eyespot.export.coreml import elementwise, shapes, spatial  # noqa: F401 - they register
+from eyespot.export.coreml import elementwise, shapes, spatial
 from eyespot.export.coreml.describe import (
     FEATURES,
     IMAGE,
@@ -37,6 +37,7 @@ __all__ = ["CoreMLExport", "export_coreml"]
 # Turns our (pixel + offset) * factor into a batch normalisation whose variance is 1 and whose
 # epsilon is 1e-5: a gain that is wrong by 5e-6.
 _PERTURBING: Final = {"common::fuse_elementwise_to_batchnorm"}
+_LOWERINGS: Final = elementwise.LOWERINGS | shapes.LOWERINGS | spatial.LOWERINGS
 _HEAD: Final = "head_"
 _PROGRAM_SPEC: Final = 6  # the first specification version of ML programs: iOS 15, macOS 12
 _HALF_MAX: Final = float(np.finfo(np.float16).max)
@@ -243,7 +244,7 @@ def _converted(
         program = _program(source, head, target if package else None, neural_network=not package)
         try:
             made = ct.convert(program, **options)
-        except (ValueError, RuntimeError, NotImplementedError, TypeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:  # coremltools has no class for it
             message = f"coremltools {ct.__version__} refuses the model: {error}"
             raise ExportError(message, source="coremltools", code="unsupported_operator") from error
         spec = made.get_spec()
@@ -273,7 +274,8 @@ def _program(source: Source, head: LinearHead | None, target: Any, *, neural_net
     height, width = source.height, source.width
 
     def main(image: Any) -> Any:
-        t = Translator(Builder, {**source.constants, **constants}, neural_network=neural_network)
+        known = {**source.constants, **constants}
+        t = Translator(Builder, known, _LOWERINGS, neural_network=neural_network)
         pixels = Rearranged(source=image, shape=(1, 3, height, width), permutation=(0, 2, 3, 1))
         t.set(source.image, pixels)
         t.run(nodes)

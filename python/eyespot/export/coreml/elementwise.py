@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eyespot.export.coreml.translator import Rearranged, Translator, Unsupported, operator
+from eyespot.export.coreml.translator import Lowerings, Rearranged, Translator, Unsupported
 
 if TYPE_CHECKING:
     from eyespot.export.coreml.source import Node
+
+__all__ = ["LOWERINGS"]
+
+LOWERINGS: Final = Lowerings()
 
 _UNARY: Final = {
     "Relu": "relu",
@@ -39,13 +43,13 @@ _FLOATS: Final = {1, 10, 11, 16}
 _CASTS: Final = {6: "int32", 7: "int32", 9: "bool"}
 
 
-@operator(*_UNARY)
+@LOWERINGS.operator(*_UNARY)
 def unary(t: Translator, node: Node) -> Any:
     """One input, one operation."""
     return t.emit(_UNARY[node.kind], node.name, x=t.tensor(node.inputs[0]))
 
 
-@operator(*_BINARY)
+@LOWERINGS.operator(*_BINARY)
 def binary(t: Translator, node: Node) -> Any:
     """Two inputs; ``Max``, ``Min`` and ``Sum`` take any number."""
     result = t.tensor(node.inputs[0])
@@ -56,7 +60,7 @@ def binary(t: Translator, node: Node) -> Any:
     return result
 
 
-@operator("Mean")
+@LOWERINGS.operator("Mean")
 def mean(t: Translator, node: Node) -> Any:
     """Mean of several tensors."""
     result = t.tensor(node.inputs[0])
@@ -65,32 +69,32 @@ def mean(t: Translator, node: Node) -> Any:
     return t.emit("mul", node.name, x=result, y=1 / len(node.inputs))
 
 
-@operator("Neg")
+@LOWERINGS.operator("Neg")
 def neg(t: Translator, node: Node) -> Any:
     """Minus x."""
     return t.emit("mul", node.name, x=t.tensor(node.inputs[0]), y=-1.0)
 
 
-@operator("Log")
+@LOWERINGS.operator("Log")
 def log(t: Translator, node: Node) -> Any:
     """Natural logarithm; the smallest float stands for the epsilon that Core ML insists on."""
     return t.emit("log", node.name, x=t.tensor(node.inputs[0]), epsilon=1e-45)
 
 
-@operator("Reciprocal")
+@LOWERINGS.operator("Reciprocal")
 def reciprocal(t: Translator, node: Node) -> Any:
     """One over x, by division: Core ML's own ``inverse`` adds an epsilon."""
     return t.emit("real_div", node.name, x=1.0, y=t.tensor(node.inputs[0]))
 
 
-@operator("LeakyRelu")
+@LOWERINGS.operator("LeakyRelu")
 def leaky_relu(t: Translator, node: Node) -> Any:
     """Slope `alpha` below 0."""
     alpha = float(node.attributes.get("alpha", 0.01))
     return t.emit("leaky_relu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
 
 
-@operator("PRelu")
+@LOWERINGS.operator("PRelu")
 def prelu(t: Translator, node: Node) -> Any:
     """Apply a learnt slope below 0: for all, or for each channel."""
     x, slope = t.tensor(node.inputs[0]), t.weights(node.inputs[1])
@@ -101,14 +105,14 @@ def prelu(t: Translator, node: Node) -> Any:
     return t.emit("prelu", node.name, x=x, alpha=slope.reshape(-1))
 
 
-@operator("Elu")
+@LOWERINGS.operator("Elu")
 def elu(t: Translator, node: Node) -> Any:
     """``alpha * (exp(x) - 1)`` below 0."""
     alpha = float(node.attributes.get("alpha", 1.0))
     return t.emit("elu", node.name, x=t.tensor(node.inputs[0]), alpha=alpha)
 
 
-@operator("HardSigmoid")
+@LOWERINGS.operator("HardSigmoid")
 def hard_sigmoid(t: Translator, node: Node) -> Any:
     """``alpha * x + beta`` held between 0 and 1."""
     return t.emit(
@@ -120,7 +124,7 @@ def hard_sigmoid(t: Translator, node: Node) -> Any:
     )
 
 
-@operator("HardSwish")
+@LOWERINGS.operator("HardSwish")
 def hard_swish(t: Translator, node: Node) -> Any:
     """X times its hard sigmoid of slope 1/6."""
     x = t.tensor(node.inputs[0])
@@ -128,7 +132,7 @@ def hard_swish(t: Translator, node: Node) -> Any:
     return t.emit("mul", node.name, x=x, y=gate)
 
 
-@operator("Mish")
+@LOWERINGS.operator("Mish")
 def mish(t: Translator, node: Node) -> Any:
     """X times the hyperbolic tangent of its softplus."""
     x = t.tensor(node.inputs[0])
@@ -136,7 +140,7 @@ def mish(t: Translator, node: Node) -> Any:
     return t.emit("mul", node.name, x=x, y=gate)
 
 
-@operator("Gelu")
+@LOWERINGS.operator("Gelu")
 def gelu(t: Translator, node: Node) -> Any:
     """Gaussian error linear unit, exact or by tanh."""
     tanh = node.attributes.get("approximate", "none") == "tanh"
@@ -144,7 +148,7 @@ def gelu(t: Translator, node: Node) -> Any:
     return t.emit("gelu", node.name, x=t.tensor(node.inputs[0]), mode=mode)
 
 
-@operator("Clip")
+@LOWERINGS.operator("Clip")
 def clip(t: Translator, node: Node) -> Any:
     """Hold between two constants, either of which may be missing."""
     low, high = node.attributes.get("min"), node.attributes.get("max")
@@ -170,7 +174,7 @@ def clip(t: Translator, node: Node) -> Any:
     return t.emit("clip", node.name, x=x, alpha=float(low), beta=float(high))
 
 
-@operator("Cast")
+@LOWERINGS.operator("Cast")
 def cast(t: Translator, node: Node) -> Any:
     """Change the type. Core ML chooses its floating type by itself, and pixels come as floats."""
     to = node.attributes["to"]
@@ -191,7 +195,7 @@ def _is_float(value: Any) -> bool:
     return bool(types.is_float(value.dtype))
 
 
-@operator("Identity", "Dropout")
+@LOWERINGS.operator("Identity", "Dropout")
 def identity(t: Translator, node: Node) -> Any:
     """Nothing, when a model only predicts."""
     return t.value(node.inputs[0])

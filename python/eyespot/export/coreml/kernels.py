@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Pads = Sequence[tuple[int, int]]
 
 __all__ = [
+    "UnknownFormError",
     "batch_norm",
     "bilinear",
     "convolve",
@@ -37,6 +38,13 @@ __all__ = [
     "softmax",
     "windows",
 ]
+
+
+class UnknownFormError(Exception):
+    """A file uses a form of an operator that the translator never writes.
+
+    The interpreter refuses it, as a `ModelError` that names the layer, rather than guess.
+    """
 
 
 def same_pads(
@@ -212,7 +220,7 @@ def _grid(old: int, new: int, mode: str) -> tuple[Array, Array, Array]:
     elif mode == "DEFAULT":
         points = place * ((old - old / new) / (new - 1)) if new > 1 else place
     else:
-        raise NotImplementedError(f"the sampling mode {mode}")
+        raise UnknownFormError(f"the sampling mode {mode}")
     points = np.clip(points, 0, old - 1)
     low = np.floor(points).astype(np.int64)
     return low, np.minimum(low + 1, old - 1), (points - low).astype(np.float32)
@@ -254,4 +262,4 @@ def gelu(x: Array, mode: str) -> Array:
         return np.asarray(0.5 * x * (1 + np.tanh(inner)))
     if mode == "SIGMOID_APPROXIMATION":
         return np.asarray(x * sigmoid(np.float32(1.702) * x))
-    raise NotImplementedError(f"gelu of mode {mode}")
+    raise UnknownFormError(f"gelu of mode {mode}")

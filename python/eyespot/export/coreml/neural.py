@@ -62,7 +62,7 @@ class Parameters:
             elif held.floatValue:
                 self._weights[name] = np.array(held.floatValue, np.float32)
             else:
-                raise NotImplementedError("quantised weights")
+                raise kernels.UnknownFormError("quantised weights")
         return self._weights[name].reshape(shape)
 
     def ignore(self, *names: str) -> None:
@@ -116,7 +116,7 @@ class NeuralInterpreter:
         for layer, kind, parameters in self._layers:
             try:
                 result = RULES[kind](parameters, [values[name] for name in layer.input])
-            except NotImplementedError as error:
+            except kernels.UnknownFormError as error:
                 raise self._unknown(f"{kind} with {error}") from error
             unread = parameters.unread()
             if unread:
@@ -180,13 +180,13 @@ def _padding(
     if kind == "same":
         return kernels.same_pads(sides, kernel, strides, lower=held.asymmetryMode == 1)
     if kind != "valid":
-        raise NotImplementedError(kind)
+        raise kernels.UnknownFormError(kind)
     return _borders(held.paddingAmounts) or [(0, 0)] * len(kernel)
 
 
 def _convolution(p: Parameters, i: list[Array]) -> Array:
     if p["isDeconvolution"]:
-        raise NotImplementedError("isDeconvolution")
+        raise kernels.UnknownFormError("isDeconvolution")
     (x,) = i
     kernel = p.integers("kernelSize", (3, 3))
     strides, dilations = p.integers("stride", (1, 1)), p.integers("dilationFactor", (1, 1))
@@ -207,7 +207,7 @@ def _pooling(p: Parameters, i: list[Array]) -> Array:
     (x,) = i
     average = {0: False, 1: True}.get(p["type"])
     if average is None:
-        raise NotImplementedError("a pool by length")
+        raise kernels.UnknownFormError("a pool by length")
     exclude = bool(p["avgPoolExcludePadding"])
     if p["globalPooling"]:
         p.ignore(p.one_of("PoolingPaddingType"), "kernelSize", "stride")
@@ -248,9 +248,9 @@ def _activation(p: Parameters, i: list[Array]) -> Array:
     try:
         result = _ACTIVATIONS[kind](x, q)
     except KeyError:
-        raise NotImplementedError(f"the activation {kind}") from None
+        raise kernels.UnknownFormError(f"the activation {kind}") from None
     if q.unread():
-        raise NotImplementedError(f"{kind} with {q.unread()}")
+        raise kernels.UnknownFormError(f"{kind} with {q.unread()}")
     return np.asarray(result)
 
 
@@ -330,7 +330,7 @@ def _slice_static(p: Parameters, i: list[Array]) -> Array:
     begins, ends, steps = (p.integers(name) for name in ("beginIds", "endIds", "strides"))
     from_start, to_end = list(p["beginMasks"]), list(p["endMasks"])
     if any(p["squeezeMasks"]):
-        raise NotImplementedError("squeezeMasks")
+        raise kernels.UnknownFormError("squeezeMasks")
     return np.asarray(
         x[
             tuple(
@@ -402,7 +402,7 @@ def _concat(p: Parameters, i: list[Array]) -> Array:
 
 def _concat_channels(p: Parameters, i: list[Array]) -> Array:
     if p["sequenceConcat"]:
-        raise NotImplementedError("sequences")
+        raise kernels.UnknownFormError("sequences")
     return np.concatenate(i, -3)
 
 
@@ -416,7 +416,7 @@ def _split(p: Parameters, i: list[Array]) -> list[Array]:
 def _constant_pad(p: Parameters, i: list[Array]) -> Array:
     amounts = p.integers("padAmounts")
     if p["padToGivenOutputSizeMode"]:
-        raise NotImplementedError("padToGivenOutputSizeMode")
+        raise kernels.UnknownFormError("padToGivenOutputSizeMode")
     pads = list(zip(amounts[::2], amounts[1::2], strict=True))
     return kernels.pad_border(i[0], pads, "constant", p["value"])
 
@@ -434,7 +434,7 @@ def _upsample(p: Parameters, i: list[Array]) -> Array:
     whole, broken = p.integers("scalingFactor", (1, 1)), list(p["fractionalScalingFactor"])
     if p["mode"] == 0:  # nearest neighbour
         if broken:
-            raise NotImplementedError("fractions of a pixel")
+            raise kernels.UnknownFormError("fractions of a pixel")
         return np.asarray(x.repeat(whole[0], 2).repeat(whole[1], 3))
     factors = zip(x.shape[2:], broken or whole, strict=True)
     height, width = (int(side * factor) for side, factor in factors)
@@ -446,7 +446,7 @@ def _resize_bilinear(p: Parameters, i: list[Array]) -> Array:
     method = p["mode"].samplingMethod
     modes = ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT")
     if method >= len(modes):
-        raise NotImplementedError("the sampling mode of ROI align")
+        raise kernels.UnknownFormError("the sampling mode of ROI align")
     height, width = p.integers("targetSize")
     return kernels.bilinear(i[0], height, width, modes[method])
 

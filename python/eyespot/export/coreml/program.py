@@ -155,7 +155,7 @@ class ProgramInterpreter:
             return _classified(inputs)
         try:
             result = RULES[operation.type](inputs)
-        except NotImplementedError as error:
+        except kernels.UnknownFormError as error:
             raise self._unknown(f"{operation.type} with {error}") from error
         unread = inputs.unread()
         if unread:
@@ -429,7 +429,7 @@ def _slice_by_size(i: Inputs) -> Array:
 
 def _gather(i: Inputs) -> Array:
     if int(i.get("batch_dims", 0)) or i.get("validate_indices", False):
-        raise NotImplementedError("batches or checked indices")
+        raise kernels.UnknownFormError("batches or checked indices")
     return np.asarray(np.take(i["x"], i["indices"].astype(np.int64), int(i.get("axis", 0))))
 
 
@@ -459,7 +459,7 @@ def _upsample_bilinear(i: Inputs) -> Array:
     half = bool(i.get("half_pixel_centers", not i.get("align_corners", True)))
     aligned = bool(i.get("align_corners", True))
     if half == aligned:
-        raise NotImplementedError("corners neither aligned nor at half pixels")
+        raise kernels.UnknownFormError("corners neither aligned nor at half pixels")
     return kernels.bilinear(x, height, width, "UNALIGN_CORNERS" if half else "STRICT_ALIGN_CORNERS")
 
 

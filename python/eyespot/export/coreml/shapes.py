@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eyespot.export.coreml.translator import Rearranged, Translator, Unsupported, operator
+from eyespot.export.coreml.translator import Lowerings, Rearranged, Translator, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eyespot.export.coreml.source import Node
+
+__all__ = ["LOWERINGS"]
+
+LOWERINGS: Final = Lowerings()
 
 _REDUCTIONS: Final = {
     "ReduceMean": "reduce_mean",
@@ -33,7 +37,7 @@ def _axes(t: Translator, node: Node, rank: int) -> list[int] | None:
     return None if given is None else [int(axis) % rank for axis in given]
 
 
-@operator("Reshape")
+@LOWERINGS.operator("Reshape")
 def reshape(t: Translator, node: Node) -> Any:
     """Another shape; 0 keeps a side, -1 takes the rest."""
     sides = t.shape(node.inputs[0])
@@ -45,7 +49,7 @@ def reshape(t: Translator, node: Node) -> Any:
     return t.reshape(t.value(node.inputs[0]), wanted, node.name)
 
 
-@operator("Flatten")
+@LOWERINGS.operator("Flatten")
 def flatten(t: Translator, node: Node) -> Any:
     """Two dimensions, cut before `axis`."""
     sides = t.shape(node.inputs[0])
@@ -54,7 +58,7 @@ def flatten(t: Translator, node: Node) -> Any:
     return t.reshape(t.value(node.inputs[0]), (prod(sides[:axis]), prod(sides[axis:])), node.name)
 
 
-@operator("Squeeze")
+@LOWERINGS.operator("Squeeze")
 def squeeze(t: Translator, node: Node) -> Any:
     """Drop sides of 1."""
     sides = t.shape(node.inputs[0])
@@ -65,7 +69,7 @@ def squeeze(t: Translator, node: Node) -> Any:
     return t.reshape(t.value(node.inputs[0]), kept, node.name)
 
 
-@operator("Unsqueeze")
+@LOWERINGS.operator("Unsqueeze")
 def unsqueeze(t: Translator, node: Node) -> Any:
     """Insert sides of 1."""
     sides = t.shape(node.inputs[0])
@@ -77,7 +81,7 @@ def unsqueeze(t: Translator, node: Node) -> Any:
     return t.reshape(t.value(node.inputs[0]), shape, node.name)
 
 
-@operator("Transpose")
+@LOWERINGS.operator("Transpose")
 def transpose(t: Translator, node: Node) -> Any:
     """Dimensions in another order."""
     rank = len(t.shape(node.inputs[0]))
@@ -85,7 +89,7 @@ def transpose(t: Translator, node: Node) -> Any:
     return t.transpose(t.value(node.inputs[0]), order)
 
 
-@operator("DepthToSpace", "SpaceToDepth")
+@LOWERINGS.operator("DepthToSpace", "SpaceToDepth")
 def depth_to_space(t: Translator, node: Node) -> Any:
     """Channels become pixels, or the reverse: a transposition of six dimensions."""
     batch, channels, height, width = t.shape(node.inputs[0])
@@ -105,7 +109,7 @@ def depth_to_space(t: Translator, node: Node) -> Any:
     return t.reshape(value, shape, node.name)
 
 
-@operator("Concat")
+@LOWERINGS.operator("Concat")
 def concat(t: Translator, node: Node) -> Any:
     """Join along one axis."""
     if len(node.inputs) == 1:
@@ -114,7 +118,7 @@ def concat(t: Translator, node: Node) -> Any:
     return t.emit("concat", node.name, values=[t.tensor(name) for name in node.inputs], axis=axis)
 
 
-@operator("Split")
+@LOWERINGS.operator("Split")
 def split(t: Translator, node: Node) -> Any:
     """Cut along one axis, evenly or by given sizes."""
     sides = t.shape(node.inputs[0])
@@ -133,7 +137,7 @@ def split(t: Translator, node: Node) -> Any:
     return t.emit("split", node.name, x=t.tensor(node.inputs[0]), split_sizes=sizes, axis=axis)
 
 
-@operator("Slice")
+@LOWERINGS.operator("Slice")
 def slice_(t: Translator, node: Node) -> Any:
     """Cut out a part, forwards or backwards."""
     x = t.tensor(node.inputs[0])
@@ -178,7 +182,7 @@ def _cut(t: Translator, node: Node, x: Any, cuts: Sequence[tuple[int, int | None
     )
 
 
-@operator("Gather")
+@LOWERINGS.operator("Gather")
 def gather(t: Translator, node: Node) -> Any:
     """Pick along one axis by constant indices."""
     value = t.value(node.inputs[0])
@@ -204,7 +208,7 @@ def gather(t: Translator, node: Node) -> Any:
     return t.emit("gather", node.name, x=x, indices=indices, axis=axis)
 
 
-@operator("Expand")
+@LOWERINGS.operator("Expand")
 def expand(t: Translator, node: Node) -> Any:
     """Repeat sides of 1."""
     sides = t.shape(node.inputs[0])
@@ -220,14 +224,14 @@ def expand(t: Translator, node: Node) -> Any:
     return t.emit("tile", node.name, x=value, reps=np.array(repeats, np.int32))
 
 
-@operator("Tile")
+@LOWERINGS.operator("Tile")
 def tile(t: Translator, node: Node) -> Any:
     """Repeat whole sides."""
     repeats = t.constant(node.inputs[1]).astype(np.int32)
     return t.emit("tile", node.name, x=t.tensor(node.inputs[0]), reps=repeats)
 
 
-@operator(*_REDUCTIONS)
+@LOWERINGS.operator(*_REDUCTIONS)
 def reduce(t: Translator, node: Node) -> Any:
     """Mean, sum, extreme or length over some axes."""
     x = t.tensor(node.inputs[0])
@@ -240,7 +244,7 @@ def reduce(t: Translator, node: Node) -> Any:
     return t.emit(_REDUCTIONS[node.kind], node.name, x=x, axes=axes, keep_dims=keep)
 
 
-@operator("Softmax")
+@LOWERINGS.operator("Softmax")
 def softmax(t: Translator, node: Node) -> Any:
     """Softmax over one axis; before opset 13 over all from `axis` on."""
     sides = t.shape(node.inputs[0])
@@ -252,14 +256,14 @@ def softmax(t: Translator, node: Node) -> Any:
     return t.reshape(t.emit("softmax", node.name, x=flat, axis=1), sides, node.name)
 
 
-@operator("MatMul")
+@LOWERINGS.operator("MatMul")
 def matmul(t: Translator, node: Node) -> Any:
     """Matrix product of the last two dimensions."""
     x, y = (t.tensor(name) for name in node.inputs)
     return t.emit("matmul", node.name, x=x, y=y)
 
 
-@operator("Gemm")
+@LOWERINGS.operator("Gemm")
 def gemm(t: Translator, node: Node) -> Any:
     """``alpha * A' B' + beta * C``; a layer where B and C are constants."""
     alpha = node.attributes.get("alpha", 1.0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eyespot.export.coreml.translator import Translator, Unsupported, operator
+from eyespot.export.coreml.translator import Lowerings, Translator, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eyespot.export.coreml.source import Node
+
+__all__ = ["LOWERINGS"]
+
+LOWERINGS: Final = Lowerings()
 
 
 # ---- padding -----------------------------------------------------------------------------------
@@ -43,7 +47,7 @@ def _pad_inputs(pads: Sequence[tuple[int, int]]) -> dict[str, Any]:
 
 
 # ---- convolution -------------------------------------------------------------------------------
-@operator("Conv")
+@LOWERINGS.operator("Conv")
 def conv(t: Translator, node: Node) -> Any:
     """Convolution of one or two dimensions, grouped, dilated or padded unevenly."""
     x, weight = t.tensor(node.inputs[0]), t.weights(node.inputs[1])
@@ -66,13 +70,13 @@ def conv(t: Translator, node: Node) -> Any:
 
 
 # ---- pooling -----------------------------------------------------------------------------------
-@operator("MaxPool")
+@LOWERINGS.operator("MaxPool")
 def max_pool(t: Translator, node: Node) -> Any:
     """Maximum over windows."""
     return _pool(t, node, "max_pool", {})
 
 
-@operator("AveragePool")
+@LOWERINGS.operator("AveragePool")
 def average_pool(t: Translator, node: Node) -> Any:
     """Mean over windows; what `ceil_mode` adds at the end never counts."""
     count_pad = bool(node.attributes.get("count_include_pad", 0))
@@ -124,7 +128,7 @@ def _overhang(side: int, size: int, stride: int, pad: tuple[int, int]) -> int:
     return max(0, (windows - 1) * stride + size - padded)
 
 
-@operator("GlobalAveragePool", "GlobalMaxPool")
+@LOWERINGS.operator("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(t: Translator, node: Node) -> Any:
     """Mean or maximum of each channel."""
     x = t.tensor(node.inputs[0])
@@ -133,7 +137,7 @@ def global_pool(t: Translator, node: Node) -> Any:
 
 
 # ---- normalisation -----------------------------------------------------------------------------
-@operator("BatchNormalization")
+@LOWERINGS.operator("BatchNormalization")
 def batch_normalization(t: Translator, node: Node) -> Any:
     """Normalise each channel with stored moments."""
     if node.attributes.get("training_mode", 0):
@@ -158,7 +162,7 @@ def batch_normalization(t: Translator, node: Node) -> Any:
     )
 
 
-@operator("InstanceNormalization")
+@LOWERINGS.operator("InstanceNormalization")
 def instance_normalization(t: Translator, node: Node) -> Any:
     """Normalise each channel with its own moments."""
     return t.emit(
@@ -171,7 +175,7 @@ def instance_normalization(t: Translator, node: Node) -> Any:
     )
 
 
-@operator("LayerNormalization")
+@LOWERINGS.operator("LayerNormalization")
 def layer_normalization(t: Translator, node: Node) -> Any:
     """Normalise over the last dimensions."""
     x = t.tensor(node.inputs[0])
@@ -191,7 +195,7 @@ def layer_normalization(t: Translator, node: Node) -> Any:
     )
 
 
-@operator("LRN")
+@LOWERINGS.operator("LRN")
 def local_response_normalization(t: Translator, node: Node) -> Any:
     """Divide by the energy of neighbouring channels; ONNX and Core ML define it alike."""
     if node.attributes["size"] % 2 == 0:
@@ -223,7 +227,7 @@ _REPEATING = {
 }
 
 
-@operator("Resize", "Upsample")
+@LOWERINGS.operator("Resize", "Upsample")
 def resize(t: Translator, node: Node) -> Any:
     """Bilinear in three sampling modes, and the nearest pixel for whole factors."""
     x = t.tensor(node.inputs[0])
@@ -306,7 +310,7 @@ def _resized(t: Translator, node: Node, sides: Sequence[int]) -> list[int]:
     return wanted
 
 
-@operator("Pad")
+@LOWERINGS.operator("Pad")
 def pad(t: Translator, node: Node) -> Any:
     """Add a border: constant, mirrored, or the edge repeated."""
     x = t.tensor(node.inputs[0])

@@ -12,7 +12,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from eyespot.export.coreml.source import Node
 
-__all__ = ["MAX_RANK", "Rearranged", "Translator", "Unsupported", "operator"]
+__all__ = ["MAX_RANK", "Lowerings", "Rearranged", "Translator", "Unsupported"]
 
 #: Core ML's tensors have at most 5 dimensions.
 MAX_RANK: Final = 5
@@ -41,8 +41,6 @@ _RESERVED: Final = (
     "targetProbability",
 )
 _QUANTISED: Final = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
-
-_LOWERINGS: dict[str, Callable[[Translator, Node], Any]] = {}
 
 
 class Unsupported(Exception):  # noqa: N818 - caught in this package, never shown
@@ -110,18 +108,23 @@ class Rearranged:
         )
 
 
-def operator(*kinds: str) -> Callable[[Callable[[Translator, Node], Any]], Any]:
-    """Register a function as the translation of the ONNX operators named `kinds`.
+class Lowerings(dict[str, "Lowering"]):
+    """Translations by the name of the ONNX operator.
 
-    The function takes the translator and a node and returns its first output, or a list of all.
+    A translation takes the translator and a node and returns its first output, or a list of all.
     """
 
-    def register(lowering: Callable[[Translator, Node], Any]) -> Callable[..., Any]:
-        for kind in kinds:
-            _LOWERINGS[kind] = lowering
-        return lowering
+    def operator(self, *kinds: str) -> Callable[[Lowering], Lowering]:
+        """Return a decorator that enters a function as the translation of `kinds`."""
 
-    return register
+        def enter(lowering: Lowering) -> Lowering:
+            self.update(dict.fromkeys(kinds, lowering))
+            return lowering
+
+        return enter
+
+
+Lowering: TypeAlias = "Callable[[Translator, Node], Any]"
 
 
 class Translator:
@@ -135,14 +138,22 @@ class Translator:
         coremltools' `Builder`, within an open function.
     constants : mapping
         Initialisers by name.
+    lowerings : mapping
+        The translation of each operator that there is one for.
     neural_network : bool
         Whether the program becomes a neural network (``.mlmodel``), which has other favourites.
     """
 
     def __init__(
-        self, builder: Any, constants: Mapping[str, NDArray[Any]], *, neural_network: bool
+        self,
+        builder: Any,
+        constants: Mapping[str, NDArray[Any]],
+        lowerings: Mapping[str, Lowering],
+        *,
+        neural_network: bool,
     ) -> None:
         self.builder = builder
+        self._lowerings = lowerings
         self.neural_network = neural_network
         self._values: dict[str, Any] = dict(constants)
         self._names = set(_RESERVED)
@@ -304,7 +315,7 @@ class Translator:
         blocked = any(value is _MISSING for value in values)
         if node.kind in {"Shape", "Size"} and not blocked:
             return [self._measured(node)]
-        lowering = _LOWERINGS.get(node.kind)
+        lowering = self._lowerings.get(node.kind)
         if lowering is None:
             self._problem(node, _reason(node.kind))
             return missing
@@ -316,7 +327,8 @@ class Translator:
             self._problem(node, str(error))
             return missing
         except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-            # The builder checks shapes and types; what it refuses is not for us to repair.
+            # All of them are coremltools' own: its builder checks shapes and types, and what it
+            # refuses is not for us to repair.
             self._problem(node, f"coremltools: {error}")
             return missing
         results: Sequence[Any] = result if isinstance(result, (list, tuple)) else [result]
