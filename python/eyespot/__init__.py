@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Variant,
         augment,
     )
-    from eyespot.checkpoints import Checkpoint
     from eyespot.data import DataSource, Split
     from eyespot.errors import (
         AssumptionWarning,
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
         softmax_probabilities,
     )
     from eyespot.image_classifier import ImageClassifier
-    from eyespot.jobs import Job
     from eyespot.loader import Batch, Loader
     from eyespot.metrics import ClassifierMetrics
     from eyespot.model_metadata import ModelMetadata
@@ -70,7 +68,7 @@ if TYPE_CHECKING:
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.predictions import Inference, Prediction
     from eyespot.progress import Phase, Progress
-    from eyespot.session import TrainingSession, TrainingSessionParameters
+    from eyespot.session import Checkpoint, Job, TrainingSession, TrainingSessionParameters
     from eyespot.store import FeatureStore
     from eyespot.training import TrainingReport
     from eyespot.verifying import Verification, verify
@@ -83,7 +81,7 @@ _HOMES: Final[dict[str, str]] = {
     "Blur": "augmentation",
     "CancelToken": "_core",
     "Cancelled": "errors",
-    "Checkpoint": "checkpoints",
+    "Checkpoint": "session",
     "CheckpointError": "errors",
     "Classifier": "options",
     "ClassifierMetrics": "metrics",
@@ -108,7 +106,7 @@ _HOMES: Final[dict[str, str]] = {
     "IncompatibleParameters": "errors",
     "Inference": "predictions",
     "InvalidOption": "errors",
-    "Job": "jobs",
+    "Job": "session",
     "Loader": "loader",
     "ModelError": "errors",
     "ModelMetadata": "model_metadata",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from eyespot import session_run, training
-from eyespot.checkpoints import Checkpoint
+from eyespot import training
 from eyespot.data import DataSource
 from eyespot.errors import InvalidOption
-from eyespot.jobs import Job
 from eyespot.options import ModelParameters
-from eyespot.session import TrainingSession, TrainingSessionParameters
+from eyespot.session import Checkpoint, Job, TrainingSession, TrainingSessionParameters
+from eyespot.session import run as session_run
 
 if TYPE_CHECKING:
     from eyespot._core import CancelToken

@@ -28,7 +28,7 @@ from eyespot import (
     Progress,
     TrainingSessionParameters,
 )
-from eyespot.session_run import reporting
+from eyespot.session.run import reporting
 from onnx_builder import Tiny
 from photos import photo_folder
 
@@ -159,7 +159,7 @@ def test_reports_come_once_an_interval():
 def test_a_job_left_alone_does_not_keep_python_from_ending():
     code = """
         import time
-        from eyespot.jobs import Job
+        from eyespot.session import Job
         def work(progress, cancel):
             while not cancel.cancelled:
                 time.sleep(0.01)

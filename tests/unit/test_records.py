@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from eyespot import CheckpointError, records
-from eyespot.records import read_header, read_record, write_record
+from eyespot import CheckpointError
+from eyespot.session import records
+from eyespot.session.records import read_header, read_record, write_record
 
 VALUES = {
     "x": np.array([0.1, -0.0, np.nan, np.inf]),

@@ -34,10 +34,9 @@ from eyespot import (
     SkippedImagesWarning,
     SplitStrategy,
     TrainingSessionParameters,
-    checkpoints,
 )
 from eyespot.augmentation import Crop, Noise
-from eyespot.session import TrainingSession
+from eyespot.session import TrainingSession, checkpoints
 from onnx_builder import Tiny
 from photos import photo_folder
 

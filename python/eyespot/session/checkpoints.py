@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from eyespot import _core
 from eyespot.errors import CheckpointError
 from eyespot.progress import Phase, logger
-from eyespot.records import read_header, read_record, write_record
+from eyespot.session.records import read_header, read_record, write_record
 
 if TYPE_CHECKING:
     import os

@@ -7,7 +7,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from eyespot import training
-from eyespot.checkpoints import Checkpoint, write_checkpoint
 from eyespot.errors import (
     CheckpointError,
     ConvergenceWarning,
@@ -15,7 +14,8 @@ from eyespot.errors import (
     InvalidOption,
 )
 from eyespot.progress import Phase, Progress, ProgressCallback, logger
-from eyespot.session import TrainingSession
+from eyespot.session.checkpoints import Checkpoint, write_checkpoint
+from eyespot.session.training_session import TrainingSession
 from eyespot.training import Resumption
 
 if TYPE_CHECKING:

@@ -16,15 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from eyespot.checkpoints import Checkpoint, checkpoints_in
 from eyespot.data import DataSource
 from eyespot.errors import CheckpointError, EyespotError, InvalidOption
 from eyespot.files import write_atomically
 from eyespot.hashing import stamp_of
 from eyespot.options import ModelParameters, integer
 from eyespot.progress import Phase, ProgressCallback
-from eyespot.records import write_values
-from eyespot.session_files import (
+from eyespot.session.checkpoints import Checkpoint, checkpoints_in
+from eyespot.session.files import (
     check_parameters,
     data_from_values,
     data_values,
@@ -32,6 +31,7 @@ from eyespot.session_files import (
     parameter_values,
     parameters_from_values,
 )
+from eyespot.session.records import write_values
 from eyespot.store import FeatureStore
 from eyespot.training import extractor_of
 

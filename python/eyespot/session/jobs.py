@@ -16,7 +16,7 @@ from eyespot.progress import Phase, Progress, ProgressCallback
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from eyespot.checkpoints import Checkpoint
+    from eyespot.session.checkpoints import Checkpoint
 
 __all__ = ["Job"]
 
