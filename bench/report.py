@@ -103,6 +103,8 @@ def section(record: dict[str, Any]) -> str:
         return "\n".join([*lines, *accuracy_rows(record["results"])])
     if record["results"] and "fits" in record["results"][0]:
         return "\n".join([*lines, *penalty_rows(record["results"])])
+    if record["results"] and "faults" in record["results"][0]:
+        return "\n".join([*lines, *review_rows(record["results"])])
     lines += [
         "| workload | threads | | rate | s | CPU s | peak MiB | time / eyespot's (quartiles) |",
         "|---|---|---|---|---|---|---|---|",
@@ -182,6 +184,32 @@ def penalty_rows(results: list[dict[str, Any]]) -> list[str]:
             f"| {words(fixed[best])} ({best}) "
             f"| {result['loss_over_best']:.3f} ± {result['loss_over_best_error']:.3f} |"
         )
+    return lines
+
+
+def review_rows(results: list[dict[str, Any]]) -> list[str]:
+    """What is found of planted faults: means over the sets, and cleanlab's best way of each."""
+    lines = [
+        "| network | planted | figure | eyespot | cleanlab, at best | its way |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network in dict.fromkeys(result["network"] for result in results):
+        faults = [result["faults"] for result in results if result["network"] == network]
+        for fault, ways in faults[0].items():
+            for figure in ways["eyespot"]:
+                if figure == "seconds":
+                    continue
+                means = {
+                    way: sum(one[fault][way][figure] for one in faults) / len(faults)
+                    for way, figures in ways.items()
+                    if figure in figures
+                }
+                own = means.pop("eyespot")
+                best = max(means, key=lambda way: means[way], default=None)
+                other = f"{means[best]:.3f} | {best.removeprefix('cleanlab ')}" if best else " | "
+                lines.append(
+                    f"| {network} | {fault} | {figure.replace('_', ' ')} | {own:.3f} | {other} |"
+                )
     return lines
 
 

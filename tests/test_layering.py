@@ -94,6 +94,7 @@ PYTHON_LEVELS: dict[str, float] = {
     "multi_label_metrics": 4,
     "sides": 5.5,
     "training": 6,
+    "reviewing": 6.4,
     "session": 6.4,
     "trainable": 6.8,
     "export": 6,

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from eyespot.paths import get_cmake_dir, get_include
     from eyespot.predictions import Inference, Prediction
     from eyespot.progress import Phase, Progress
+    from eyespot.reviewing import DataReview, LabelIssue, LookAlikes, Outlier, review
     from eyespot.session import Checkpoint, Job, TrainingSession, TrainingSessionParameters
     from eyespot.store import FeatureStore
     from eyespot.training import TrainingReport
@@ -89,6 +90,7 @@ _HOMES: Final[dict[str, str]] = {
     "Crop": "augmentation",
     "CropPolicy": "options",
     "DataError": "errors",
+    "DataReview": "reviewing",
     "DataSource": "data",
     "DecodeError": "errors",
     "Export": "exporting",
@@ -107,13 +109,16 @@ _HOMES: Final[dict[str, str]] = {
     "Inference": "predictions",
     "InvalidOption": "errors",
     "Job": "session",
+    "LabelIssue": "reviewing",
     "Loader": "loader",
+    "LookAlikes": "reviewing",
     "ModelError": "errors",
     "ModelMetadata": "model_metadata",
     "ModelParameters": "options",
     "ModifiedTrainingData": "errors",
     "MultilayerPerceptron": "estimator",
     "Noise": "augmentation",
+    "Outlier": "reviewing",
     "PerceptronFit": "head",
     "MultiLabelImageClassifier": "multi_label_classifier",
     "MultiLabelMetrics": "multi_label_metrics",
@@ -141,6 +146,7 @@ _HOMES: Final[dict[str, str]] = {
     "fit_softmax": "head",
     "get_cmake_dir": "paths",
     "get_include": "paths",
+    "review": "reviewing",
     "softmax_probabilities": "head",
     "verify": "verifying",
 }
@@ -160,6 +166,7 @@ __all__ = [
     "Crop",
     "CropPolicy",
     "DataError",
+    "DataReview",
     "DataSource",
     "DecodeError",
     "Export",
@@ -178,7 +185,9 @@ __all__ = [
     "Inference",
     "InvalidOption",
     "Job",
+    "LabelIssue",
     "Loader",
+    "LookAlikes",
     "ModelError",
     "ModelMetadata",
     "ModelParameters",
@@ -187,6 +196,7 @@ __all__ = [
     "MultiLabelMetrics",
     "MultilayerPerceptron",
     "Noise",
+    "Outlier",
     "PerceptronFit",
     "Phase",
     "Prediction",
@@ -212,6 +222,7 @@ __all__ = [
     "fit_softmax",
     "get_cmake_dir",
     "get_include",
+    "review",
     "softmax_probabilities",
     "verify",
 ]

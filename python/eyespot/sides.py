@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eyespot.data import Split
     from eyespot.errors import ImageError
 
-__all__ = ["NAMED_FILES", "Rows", "Side", "Sides", "groups_of", "listed", "sides_of"]
+__all__ = ["NAMED_FILES", "Rows", "Side", "Sides", "groups_of", "listed", "same_rows", "sides_of"]
 
 #: How many of many files a message names.
 NAMED_FILES: Final = 5
@@ -199,17 +199,21 @@ def groups_of(sides: Sides) -> NDArray[np.int64] | None:
     Cross-validation must not see a held-out image among the others. Copies of a file, under the
     same label or another, have embeddings that are equal to the last bit; so equal ones are one.
     """
-    digests = [
-        hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in sides.training.embeddings
-    ]
-    first = np.arange(len(digests))
-    for positions in group_by_content(digests).values():
-        first[positions] = positions[0]
+    first = same_rows(sides.training.embeddings)
     if sides.augmented is None:
         return None if len(np.unique(first)) == len(first) else first
     # The originals stand in the order of the training side, each before its copies.
     image: NDArray[np.int64] = first[np.cumsum(~sides.augmented.copies) - 1]
     return image
+
+
+def same_rows(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return, for each row, the first row that equals it to the last bit."""
+    digests = [hashlib.blake2b(row.data, digest_size=16).hexdigest() for row in embeddings]
+    first = np.arange(len(digests))
+    for positions in group_by_content(digests).values():
+        first[positions] = positions[0]
+    return first
 
 
 def listed(labels: Sequence[str], most: int = 10) -> str:

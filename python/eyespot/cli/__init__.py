@@ -10,12 +10,24 @@ from __future__ import annotations
 import os
 import sys
 
-from eyespot.cli import demo, evaluate, export, extract, inspect, predict, preview, train, verify
+from eyespot.cli import (
+    demo,
+    evaluate,
+    export,
+    extract,
+    inspect,
+    predict,
+    preview,
+    review,
+    train,
+    verify,
+)
 from eyespot.cli.runner import app, guarded
 
 __all__ = ["main"]
 
 for _command in (  # the order of --help
+    review.review,
     train.train,
     evaluate.evaluate,
     predict.predict,
