@@ -16,7 +16,9 @@ from eyespot.errors import ExportError, EyespotError
 from eyespot.image_classifier import ImageClassifier
 from eyespot.options import ModelParameters, SplitStrategy
 from eyespot.rendering import percent
+from eyespot.reviewing import review
 from eyespot.screen import table
+from eyespot.store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +59,7 @@ def run(
     say: Callable[[str], None],
     progress: ProgressCallback | None = None,
 ) -> Demonstration:
-    """Train, evaluate, predict, save, reload, export and compare.
+    """Train, evaluate, predict, save, reload, export, compare, and review the photos.
 
     Parameters
     ----------
@@ -65,8 +67,8 @@ def run(
         One folder of photos per label, of which a quarter is kept for the test; ``None`` makes a
         small set of real photos in a temporary folder.
     output : Path, optional
-        Where to keep the model, with its exports beside it; without it, all go with the temporary
-        folder.
+        Where to keep the model, with its exports and the review beside it; without it, all go with
+        the temporary folder.
     n_threads : int
         Threads to work with; 0 means as many as the process may use.
     say : callable
@@ -92,7 +94,8 @@ def run(
 
         start = time.perf_counter()
         parameters = ModelParameters(n_threads=n_threads)
-        model = ImageClassifier.train(train_data, parameters, progress=progress)
+        store = FeatureStore(Path(folder) / "store")
+        model = ImageClassifier.train(train_data, parameters, store=store, progress=progress)
         say(_trained(model, timed("train", start)))
 
         start = time.perf_counter()
@@ -136,6 +139,13 @@ def run(
                 say(f"Not exported for Core ML: {error}")
             else:
                 say(f"Exported {package.name}: {export.proof} ({timed('export core ml', start)})")
+
+        start = time.perf_counter()
+        found = review(train_data, n_threads=n_threads, store=store, progress=progress)
+        form = "html" if importlib.util.find_spec("PIL") is not None else "csv"
+        page = found.save(file.with_name(f"{file.stem}-review.{form}"))
+        elapsed = timed("review", start)
+        say(f"Reviewed the training photos in {page.name}: {found.counts} ({elapsed})")
 
     say("")
     say(table(_times(seconds, model)))

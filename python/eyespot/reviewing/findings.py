@@ -230,9 +230,11 @@ class DataReview:
         return target
 
     def __repr__(self) -> str:
-        return f"<DataReview of {self.n_images:,} images: {self._found()}>"
+        return f"<DataReview of {self.n_images:,} images: {self.counts}>"
 
-    def _found(self) -> str:
+    @property
+    def counts(self) -> str:
+        """How many findings there are of each kind, in words."""
         counts = (
             (len(self.label_issues), "label issue", "label issues"),
             (len(self.look_alikes), "group of look-alikes", "groups of look-alikes"),
@@ -242,7 +244,7 @@ class DataReview:
         return ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts)
 
     def __str__(self) -> str:
-        lines = [f"{self.n_images:,} images, {len(self.classes)} classes: {self._found()}"]
+        lines = [f"{self.n_images:,} images, {len(self.classes)} classes: {self.counts}"]
         if self.metrics is not None:
             lines.append(
                 f"cross-validated accuracy of a classifier of these data as they are: "
