@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from bench import environment, harness
+from bench.arguments import DATA
 from bench.records import write_record
 
 HERE = Path(__file__).parent
-DATA = Path(os.environ.get("EYESPOT_TEST_DATA", HERE.parents[1] / "shared" / "data"))
 
 
 def suites() -> list[str]:

@@ -5,16 +5,17 @@ Not a race, so it has no peers: each backbone, each set, trained and tested once
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import eyespot
-from bench import environment
-from bench.__main__ import DATA
+from bench import arguments, environment
 from bench.records import write_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETS = ("flowers5", "hymenoptera", "trashnet", "weather4")
 BACKBONES = {
@@ -46,13 +47,8 @@ def measure(photos: Path, extractor: eyespot.FeatureExtractor) -> dict[str, obje
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
-    chosen = parser.parse_args()
-    if not chosen.data.is_dir():
-        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
-        return 2
+    options = arguments.parser("accuracy", __doc__)
+    chosen = arguments.parse(options)
     facts = environment.describe()
     results = []
     for name, file in BACKBONES.items():

@@ -6,19 +6,20 @@ copies, tested on the whole test set. Not a race, so it has no peers.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import eyespot
-from bench import environment
-from bench.__main__ import DATA
+from bench import arguments, environment
 from bench.records import write_record
 from eyespot import training
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETS = ("flowers5", "trashnet")
 PLANS = ("none", "flip", "light", "photos", "createml")
@@ -93,15 +94,10 @@ def measure(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.few_images", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--plans", nargs="+", default=list(PLANS), help="'none' comes first")
-    parser.add_argument("--seeds", type=int, default=N_SEEDS)
-    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
-    chosen = parser.parse_args()
-    if not chosen.data.is_dir():
-        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
-        return 2
+    options = arguments.parser("few_images", __doc__)
+    options.add_argument("--plans", nargs="+", default=list(PLANS), help="'none' comes first")
+    options.add_argument("--seeds", type=int, default=N_SEEDS)
+    chosen = arguments.parse(options)
     facts = environment.describe()
     extractor = eyespot.FeatureExtractor.default()
     results = []

@@ -11,21 +11,20 @@ embeddings.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import environment
-from bench.__main__ import DATA
+from bench import arguments, environment
 from bench.records import write_record
 from bench.suites.head import NETWORKS, PHOTOS, embeddings
 from eyespot.head import HeadFit, fit_softmax, softmax_probabilities
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 FIXED = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
@@ -81,13 +80,8 @@ def measure(model: Path, photos: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.penalty", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
-    chosen = parser.parse_args()
-    if not chosen.data.is_dir():
-        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
-        return 2
+    options = arguments.parser("penalty", __doc__)
+    chosen = arguments.parse(options)
     facts = environment.describe()
     results = []
     for network, file in NETWORKS.items():

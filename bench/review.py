@@ -8,7 +8,6 @@ knowledge, so no figure can reach 1.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import subprocess
@@ -21,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import eyespot
-from bench import environment, venvs
-from bench.__main__ import DATA
+from bench import arguments, environment, venvs
 from bench.peers import review_cleanlab
 from bench.records import write_record
 from bench.suites.head import PHOTOS
@@ -168,14 +166,9 @@ def copied_photos(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.review", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
-    chosen = parser.parse_args()
-    if not chosen.data.is_dir():
-        print(f"no data at {chosen.data}: name their folder with --data", file=sys.stderr)
-        return 2
+    options = arguments.parser("review", __doc__)
+    options.add_argument("--seeds", type=int, default=3)
+    chosen = arguments.parse(options)
     facts = environment.describe()
     python = venvs.interpreter(review_cleanlab)
     results = []

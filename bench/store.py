@@ -8,7 +8,6 @@ has no peers.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -19,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import eyespot
-from bench import environment
-from bench.__main__ import DATA
+from bench import arguments, environment
 from bench.records import write_record
 
 Source = Callable[[], eyespot.DataSource]
@@ -111,12 +109,10 @@ def measure(photos: Path, repeat: int) -> list[dict[str, object]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.store", description=__doc__)
-    parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--set", default="flowers5", help="a folder of DATA/photos")
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--local", action="store_true", help="keep it out of bench/results")
-    chosen = parser.parse_args()
+    options = arguments.parser("store", __doc__)
+    options.add_argument("--set", default="flowers5", help="a folder of DATA/photos")
+    options.add_argument("--repeat", type=int, default=5)
+    chosen = arguments.parse(options)
     photos = chosen.data / "photos" / chosen.set / "train"
     if not photos.is_dir():
         print(f"no photos at {photos}: name the folder of the data with --data", file=sys.stderr)

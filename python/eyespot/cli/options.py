@@ -91,6 +91,15 @@ LabelSeparator = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+MultiLabel = Annotated[
+    bool,
+    typer.Option(
+        "--multi-label",
+        help="Any number of labels a photo: from a table, or from photos that lie in several of "
+        "the folders.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 Errors = Annotated[
     OnError,
     typer.Option(

@@ -29,14 +29,7 @@ def review(
     path_column: options.PathColumn = "path",
     label_column: options.LabelColumns = None,
     label_separator: options.LabelSeparator = None,
-    multi_label: Annotated[
-        bool,
-        typer.Option(
-            "--multi-label",
-            help="A photo may bear several labels; these are then not weighed.",
-            rich_help_panel=options.DATA_PANEL,
-        ),
-    ] = False,
+    multi_label: options.MultiLabel = False,
     backbone: options.Backbone = "default",
     output_name: options.OutputName = None,
     crop: options.Crop = None,

@@ -47,15 +47,7 @@ def train(
     path_column: options.PathColumn = "path",
     label_column: options.LabelColumns = None,
     label_separator: options.LabelSeparator = None,
-    multi_label: Annotated[
-        bool,
-        typer.Option(
-            "--multi-label",
-            help="Learn any number of labels a photo: from a table, or from photos that lie in "
-            "several of the folders.",
-            rich_help_panel=options.DATA_PANEL,
-        ),
-    ] = False,
+    multi_label: options.MultiLabel = False,
     on_error: options.Errors = options.OnError.SKIP,
     seed: Annotated[
         int,
