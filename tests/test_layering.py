@@ -80,6 +80,7 @@ PYTHON_LEVELS: dict[str, float] = {
     "backbones": 3,
     "network": 3,
     "store": 3,
+    "pages": 3.5,
     "calibration": 3,
     "tables": 3,
     "data": 4,

@@ -407,12 +407,12 @@ class ImageModel(Trainable, Generic[MetricsT]):
             message = f"none of the {len(data):,} images could be read: {result.errors[0]}"
             raise DataError(message, source=result.errors[0].source, code="no_usable_images")
         training.warn_of_skipped(result.errors, len(data))
-        return self._measure(data.targets[readable], result.probabilities[readable], result.errors)
+        return self._measure(data.take(readable), result.probabilities[readable], result.errors)
 
     @abstractmethod
     def _measure(
         self,
-        targets: NDArray[Any],
+        data: DataSource,
         probabilities: NDArray[np.float32],
         skipped: tuple[ImageError, ...],
     ) -> MetricsT: ...

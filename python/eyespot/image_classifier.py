@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from eyespot.data import DataSource
     from eyespot.images import ImageInput
 
 __all__ = ["ImageClassifier"]
@@ -180,12 +181,16 @@ class ImageClassifier(ImageModel[ClassifierMetrics]):
 
     def _measure(
         self,
-        targets: NDArray[Any],
+        data: DataSource,
         probabilities: NDArray[np.float32],
         skipped: tuple[ImageError, ...],
     ) -> ClassifierMetrics:
         return ClassifierMetrics.from_probabilities(
-            self.classes, targets, probabilities, skipped=skipped
+            self.classes,
+            data.targets,
+            probabilities,
+            skipped=skipped,
+            sources=list(map(str, data.paths)),
         )
 
     @classmethod

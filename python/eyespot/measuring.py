@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEAST_PROBABILITY",
+    "as_csv",
     "as_json",
     "folded",
     "form",
@@ -47,6 +50,15 @@ def as_json(values: Mapping[str, Any], indent: int | None) -> str:
     """Return plain values as JSON text."""
     text = json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False)
     return printable(text)  # in JSON, too, that is how such a character is written
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Return rows of plain values as the text of a CSV file."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def skipped_text(skipped: Sequence[ImageError]) -> list[str]:

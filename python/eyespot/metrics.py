@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from eyespot.calibration import expected_calibration_error
 from eyespot.errors import DataError, ImageError, printable
+from eyespot.files import write_atomically
 from eyespot.measuring import (
     LEAST_PROBABILITY,
+    as_csv,
     as_json,
     folded,
     form,
@@ -23,15 +26,17 @@ from eyespot.measuring import (
     unfit,
 )
 from eyespot.options import integer
-from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
+from eyespot.pages import MOST_SHOWN, Pictures, cards, check_form, document, escaped, section
+from eyespot.rendering import STYLE, heat_map, html_table, percent, short_path, text_table
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ClassMetrics", "ClassifierMetrics", "Confusion"]
+__all__ = ["ClassMetrics", "ClassifierMetrics", "Confusion", "Mistake"]
 
 _ROWS_AT_A_TIME = 4096
 _SUM_TOLERANCE = 1e-3
@@ -40,6 +45,8 @@ _TEXT_MATRIX_COLUMNS = 60  # what is left of 80 is for the labels
 _HTML_MATRIX_CLASSES = 40
 _TEXT_ROWS = 30  # of more classes, text shows the weakest
 _TOP_K = 5
+_TEXT_MISTAKES = 5
+_HTML_MISTAKES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,27 @@ class Confusion:
     share: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """An image that was taken for something else.
+
+    Attributes
+    ----------
+    source : str
+        The file.
+    true, predicted : str
+        What it is, and what it was taken for.
+    true_probability, predicted_probability : float
+        What the classifier made of both, 0 to 1.
+    """
+
+    source: str
+    true: str
+    predicted: str
+    true_probability: float
+    predicted_probability: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassifierMetrics:
     """How well a classifier does on a set of labelled images.
@@ -116,6 +144,9 @@ class ClassifierMetrics:
         How far the probability of the predicted class and the accuracy are apart, 0 to 1: the mean
         distance over 15 bins of equal width of that probability. NaN when it is not known, as in
         models that were saved before it was measured.
+    mistakes : tuple of Mistake
+        The images that were taken for something else, the least probable truth first: those that
+        cost the log-loss most. Only an evaluation names them; see `save`.
 
     Examples
     --------
@@ -135,11 +166,13 @@ class ClassifierMetrics:
     log_loss: float
     skipped: tuple[ImageError, ...] = ()
     expected_calibration_error: float = math.nan
+    mistakes: tuple[Mistake, ...] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(self.classes))
         put(self, "skipped", tuple(self.skipped))
+        put(self, "mistakes", tuple(self.mistakes))
         put(self, "log_loss", float(self.log_loss))
         put(self, "expected_calibration_error", float(self.expected_calibration_error))
         n_classes = len(self.classes)
@@ -160,6 +193,7 @@ class ClassifierMetrics:
         probabilities: ArrayLike,
         *,
         skipped: Sequence[ImageError] = (),
+        sources: Sequence[str] | None = None,
     ) -> Self:
         """Compare predictions with the truth.
 
@@ -174,6 +208,8 @@ class ClassifierMetrics:
             the first of them if there are several.
         skipped : sequence of ImageError
             Images that could not be read and are in neither array.
+        sources : sequence of str, optional
+            What each image is called; without it, mistakes are not named.
 
         Raises
         ------
@@ -197,6 +233,8 @@ class ClassifierMetrics:
             raise DataError(f"there is no image to evaluate{hint}", code="no_images")
         if truth.min() < 0 or truth.max() >= n_classes:
             raise unfit("targets", f"must be from 0 to {n_classes - 1}")
+        if sources is not None and len(sources) != n_images:
+            raise unfit("sources", f"must name {n_images} images, names {len(sources)}")
 
         confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
         rank_counts = np.zeros(n_classes, dtype=np.int64)
@@ -218,6 +256,7 @@ class ClassifierMetrics:
             log_loss=math.fsum(losses.tolist()) / n_images,
             skipped=tuple(skipped),
             expected_calibration_error=expected_calibration_error(table, truth),
+            mistakes=() if sources is None else _mistakes(classes, truth, table, sources),
         )
 
     @property
@@ -325,7 +364,7 @@ class ClassifierMetrics:
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers as plain values that JSON can hold; what is undefined is None.
 
-        Shares are from 0 to 1. `from_dict` reads the first six entries; the others follow from
+        Shares are from 0 to 1. `from_dict` reads the first seven entries; the others follow from
         those and are there for the reader.
         """
         ks = [k for k in (1, 2, 3, _TOP_K, 10) if k < len(self.classes) or k == 1]
@@ -336,6 +375,7 @@ class ClassifierMetrics:
             "log_loss": plain(self.log_loss),
             "expected_calibration_error": plain(self.expected_calibration_error),
             "skipped": [asdict(error) for error in self.skipped],
+            "mistakes": [asdict(mistake) for mistake in self.mistakes],
             "n_images": self.n_images,
             "accuracy": plain(self.accuracy),
             "classification_error": plain(self.classification_error),
@@ -370,11 +410,58 @@ class ClassifierMetrics:
                 log_loss=number(values["log_loss"]),
                 expected_calibration_error=number(values.get("expected_calibration_error")),
                 skipped=tuple(ImageError(**error) for error in values["skipped"]),
+                mistakes=tuple(Mistake(**mistake) for mistake in values.get("mistakes", ())),
             )
         except KeyError as error:
             raise unfit("values", f"has no entry {error.args[0]!r}") from None
         except (TypeError, ValueError) as error:
             raise unfit("values", f"does not fit: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the metrics in one step, in the form that the name asks for.
+
+        Parameters
+        ----------
+        path : path
+            ``.html`` is a page with the mistaken images, complete in itself; ``.csv`` a table of
+            the mistakes; ``.json`` has `to_dict`.
+
+        Raises
+        ------
+        InvalidOption
+            If the name ends otherwise, or Pillow, which a page needs, is not installed.
+        ExportError
+            If the file cannot be written.
+        """
+        target = check_form(path, "an evaluation")
+        kind = target.suffix.lower()
+        if kind == ".html":
+            text = self._page(target.parent)
+        elif kind == ".csv":
+            text = as_csv([asdict(mistake) for mistake in self.mistakes], _MISTAKE_COLUMNS)
+        else:
+            text = self.to_json(indent=2) + "\n"
+        write_atomically(target, printable(text).encode())
+        return target
+
+    def _page(self, folder: Path) -> str:
+        shown = self.mistakes[:MOST_SHOWN]
+        pictures = Pictures([Path(mistake.source) for mistake in shown], folder)
+        figures = []
+        for one in shown:
+            truth = f"is {escaped(one.true)}, {percent(one.true_probability)}"
+            taken = f"taken for {escaped(one.predicted)}, {percent(one.predicted_probability)}"
+            lines = (f'<span class="soft">{truth}</span>', f'<span class="rather">{taken}</span>')
+            figures.append(pictures.figure(Path(one.source), *lines))
+        mistaken = section(
+            "Mistakes",
+            "The worst first: those whose true label seemed least probable. Look for wrong labels "
+            "among them, and for kinds that the training photos lack.",
+            cards(figures),
+            len(self.mistakes),
+        )
+        figures_alone = replace(self, mistakes=())._repr_html_()
+        return document("Evaluation", {}, [figures_alone, mistaken])
 
     def confusion_frame(self) -> pd.DataFrame:
         """Return `confusion` as a data frame, true classes down and predicted ones across.
@@ -402,8 +489,8 @@ class ClassifierMetrics:
         if not isinstance(other, ClassifierMetrics):
             return NotImplemented
         return (
-            (self.classes, plain(self.log_loss), self.skipped)
-            == (other.classes, plain(other.log_loss), other.skipped)
+            (self.classes, plain(self.log_loss), self.skipped, self.mistakes)
+            == (other.classes, plain(other.log_loss), other.skipped, other.mistakes)
             and plain(self.expected_calibration_error) == plain(other.expected_calibration_error)
             and np.array_equal(self.rank_counts, other.rank_counts)
             and np.array_equal(self.confusion, other.confusion)
@@ -468,9 +555,14 @@ class ClassifierMetrics:
         matrix = self._text_matrix()
         if matrix is not None:
             lines += ["", "confusion (true classes down, predicted ones across)", matrix]
-        elif mistakes := self.most_confused(10):
-            table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in mistakes]
+        elif confusions := self.most_confused(10):
+            table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in confusions]
             lines += ["", "most frequent mistakes", text_table(_MISTAKE_HEADER, table, left=2)]
+        if self.mistakes:
+            rows_of = _mistake_rows(self.mistakes[:_TEXT_MISTAKES])
+            lines += ["", text_table(_IMAGE_HEADER, rows_of, left=3)]
+            if (more := len(self.mistakes) - _TEXT_MISTAKES) > 0:
+                lines.append(f"… and {more:,} more")
         lines += skipped_text(self.skipped)
         return "\n".join(lines)
 
@@ -510,15 +602,56 @@ class ClassifierMetrics:
                     counts.sum(axis=1).tolist(),
                 )
             )
-        if mistakes := self.most_confused(10):
-            table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in mistakes]
+        if confusions := self.most_confused(10):
+            table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in confusions]
             parts.append(html_table("Most frequent mistakes", _MISTAKE_HEADER, table, left=2))
+        if self.mistakes:
+            shown = _mistake_rows(self.mistakes[:_HTML_MISTAKES])
+            images = html_table("Mistakes, the worst first", _IMAGE_HEADER, shown, left=3)
+            parts.append(folded(f"{len(self.mistakes):,} images were mistaken", images))
         parts.append(skipped_html(self.skipped))
         return printable(f'<div class="eyespot">{STYLE}{"".join(parts)}</div>')
 
 
 _CLASS_HEADER = ["class", "images", "predicted", "precision", "recall", "F1"]
+_MISTAKE_COLUMNS = [field.name for field in fields(Mistake)]
+_IMAGE_HEADER = ["mistaken image", "is", "taken for", "p", "p taken for"]
 _MISTAKE_HEADER = ["true class", "predicted class", "images", "of the class"]
+
+
+def _mistakes(
+    classes: Sequence[str],
+    truth: NDArray[Any],
+    table: NDArray[Any],
+    sources: Sequence[str],
+) -> tuple[Mistake, ...]:
+    rows = np.arange(len(truth))
+    predicted = table.argmax(axis=1)
+    wrong = rows[predicted != truth]
+    wrong = wrong[np.argsort(table[wrong, truth[wrong]], kind="stable")]
+    return tuple(
+        Mistake(
+            source=sources[row],
+            true=classes[truth[row]],
+            predicted=classes[predicted[row]],
+            true_probability=float(table[row, truth[row]]),
+            predicted_probability=float(table[row, predicted[row]]),
+        )
+        for row in wrong.tolist()
+    )
+
+
+def _mistake_rows(mistakes: Sequence[Mistake]) -> list[list[str]]:
+    return [
+        [
+            short_path(mistake.source),
+            mistake.true,
+            mistake.predicted,
+            percent(mistake.true_probability),
+            percent(mistake.predicted_probability),
+        ]
+        for mistake in mistakes
+    ]
 
 
 def _check_rows(block: NDArray[np.float64], start: int) -> None:

@@ -20,6 +20,7 @@ from eyespot.predictions import Prediction
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from eyespot.data import DataSource
     from eyespot.images import ImageInput
 
 __all__ = ["MultiLabelImageClassifier", "load_either"]
@@ -205,12 +206,12 @@ class MultiLabelImageClassifier(ImageModel[MultiLabelMetrics]):
 
     def _measure(
         self,
-        targets: NDArray[Any],
+        data: DataSource,
         probabilities: NDArray[np.float32],
         skipped: tuple[ImageError, ...],
     ) -> MultiLabelMetrics:
         return MultiLabelMetrics.from_probabilities(
-            self.classes, targets, probabilities, skipped=skipped
+            self.classes, data.targets, probabilities, skipped=skipped
         )
 
     @classmethod

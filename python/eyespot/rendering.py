@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
-__all__ = ["STYLE", "display_width", "heat_map", "html_table", "percent", "shorten", "text_table"]
+__all__ = [
+    "STYLE",
+    "display_width",
+    "heat_map",
+    "html_table",
+    "percent",
+    "short_path",
+    "shorten",
+    "text_table",
+]
 
 #: Colours are the reader's own, with a transparent blue on top, so light and dark both work.
 STYLE = """
@@ -47,6 +58,11 @@ def on_one_line(text: str) -> str:
     return "".join(
         c if c.isprintable() or unicodedata.category(c) == "Cf" else ascii(c)[1:-1] for c in text
     )
+
+
+def short_path(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file and of its folder, which tell it from its like."""
+    return str(Path(*Path(path).parts[-2:]))
 
 
 def display_width(text: str) -> int:

@@ -21,11 +21,11 @@ from eyespot import (
     FeatureStore,
     InvalidOption,
     SkippedImagesWarning,
+    pages,
     review,
 )
 from eyespot.cli import app
 from eyespot.progress import Phase, ProgressReporter
-from eyespot.reviewing import findings
 from eyespot.reviewing.labels import doubts_of
 from eyespot.reviewing.likeness import N_NEIGHBOURS, compare, upper_fence
 from photos import png
@@ -284,7 +284,7 @@ def test_page_holds_the_photos_and_links_to_them(found, folder, tmp_path):
 def test_other_endings_and_no_pillow_are_refused_before_the_work(found, tmp_path, monkeypatch):
     with pytest.raises(InvalidOption, match=r"saved as \.html, \.csv or \.json"):
         found.save(tmp_path / "review.txt")
-    monkeypatch.setattr(findings, "find_spec", lambda _: None)
+    monkeypatch.setattr(pages, "find_spec", lambda _: None)
     with pytest.raises(InvalidOption, match=r'pip install "eyespot\[formats\]"'):
         found.save(tmp_path / "review.html")
     assert list(tmp_path.iterdir()) == []

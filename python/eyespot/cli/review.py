@@ -41,13 +41,13 @@ def review(
     quiet: options.Quiet = False,
 ) -> None:
     """Find PHOTOS whose label looks wrong, that look alike, or are like no other."""
-    from eyespot.reviewing import check_form
+    from eyespot.pages import check_form
     from eyespot.reviewing import review as look_at
     from eyespot.store import FeatureStore
 
     if output is not None:
         check_writable(output, "review.html")
-        check_form(output)
+        check_form(output, "a review")
     extractor = options.extractor(backbone, output_name)
     data = options.data_source(
         photos, data_format, path_column, label_column, label_separator, multi_label=multi_label

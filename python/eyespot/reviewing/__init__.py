@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from eyespot.reviewing.assess import review
-from eyespot.reviewing.findings import DataReview, LabelIssue, LookAlikes, Outlier, check_form
+from eyespot.reviewing.findings import DataReview, LabelIssue, LookAlikes, Outlier
 
-__all__ = ["DataReview", "LabelIssue", "LookAlikes", "Outlier", "check_form", "review"]
+__all__ = ["DataReview", "LabelIssue", "LookAlikes", "Outlier", "review"]

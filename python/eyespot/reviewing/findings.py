@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from eyespot.errors import InvalidOption, printable
+from eyespot.errors import printable
 from eyespot.files import write_atomically
-from eyespot.measuring import as_json, pandas, skipped_text
-from eyespot.rendering import percent, text_table
+from eyespot.measuring import as_csv, as_json, pandas, skipped_text
+from eyespot.pages import check_form
+from eyespot.rendering import percent, short_path, text_table
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
     import pandas as pd
 
     from eyespot.errors import ImageError
     from eyespot.metrics import ClassifierMetrics
 
-__all__ = ["DataReview", "LabelIssue", "LookAlikes", "Outlier", "check_form"]
+__all__ = ["DataReview", "LabelIssue", "LookAlikes", "Outlier"]
 
 _TEXT_ROWS: Final = 10
 _COLUMNS: Final = ("finding", "group", "path", "label", "suggested", "score")
@@ -212,18 +210,14 @@ class DataReview:
         ExportError
             If the file cannot be written.
         """
-        target = check_form(path)
+        target = check_form(path, "a review")
         kind = target.suffix.lower()
         if kind == ".html":
             from eyespot.reviewing.page import page
 
             text = page(self, target.parent)
         elif kind == ".csv":
-            buffer = io.StringIO(newline="")
-            writer = csv.DictWriter(buffer, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows())
-            text = buffer.getvalue()
+            text = as_csv(self.rows(), _COLUMNS)
         else:
             text = self.to_json(indent=2) + "\n"
         write_atomically(target, printable(text).encode())
@@ -253,7 +247,7 @@ class DataReview:
         lines += self.notes
         issues = [
             [
-                _short(one.path),
+                short_path(one.path),
                 one.label,
                 one.suggested,
                 percent(one.label_probability),
@@ -264,40 +258,19 @@ class DataReview:
         lines += _section(["the label looks wrong", "label", "rather", "p", "p rather"], issues, 3)
         alike = [
             [
-                ", ".join(map(_short, group.paths)),
+                ", ".join(map(short_path, group.paths)),
                 " / ".join(dict.fromkeys(group.labels)),
                 "identical" if group.identical else f"{group.similarity:.3f}",
             ]
             for group in self.look_alikes
         ]
         lines += _section(["look alike", "label", "cosine"], alike, 2)
-        outliers = [[_short(one.path), one.label, f"{one.distance:.3f}"] for one in self.outliers]
+        outliers = [
+            [short_path(one.path), one.label, f"{one.distance:.3f}"] for one in self.outliers
+        ]
         lines += _section(["like no other", "label", "distance"], outliers, 2)
         lines += skipped_text(self.skipped)
         return printable("\n".join(lines))
-
-
-def check_form(path: str | os.PathLike[str]) -> Path:
-    """Refuse a name that a review cannot be saved under, or a page without Pillow.
-
-    Raises
-    ------
-    InvalidOption
-        See `DataReview.save`.
-    """
-    target = Path(path)
-    if target.suffix.lower() not in (".html", ".csv", ".json"):
-        message = f"{target}: a review is saved as .html, .csv or .json; name it so"
-        raise InvalidOption(message, source=str(target), code="invalid_argument")
-    if target.suffix.lower() == ".html" and find_spec("PIL") is None:
-        message = 'a page of a review needs Pillow: pip install "eyespot[formats]"'
-        raise InvalidOption(message, source="PIL", code="invalid_argument")
-    return target
-
-
-def _short(path: Path) -> str:
-    """Return the name of a file and of its folder, which tell it from the others."""
-    return str(Path(*path.parts[-2:]))
 
 
 def _section(header: list[str], rows: list[list[str]], left: int) -> list[str]:
