@@ -434,10 +434,14 @@ def test_a_reader_that_leaves_early_is_no_failure_to_explain(model, tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
-def test_a_full_disk_behind_standard_output_is_one_line(model):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_one_line(model, unbuffered):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         command = [sys.executable, "-m", "eyespot", "inspect", str(model), "--json"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env
+        )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
 

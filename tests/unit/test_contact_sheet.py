@@ -62,6 +62,17 @@ def test_a_sheet_shows_the_original_and_the_copies_that_training_makes(shape, tm
     assert found == [True, True]
 
 
+def test_a_pillow_without_freetype_draws_the_sheet_all_the_same(monkeypatch, tmp_path):
+    font = pytest.importorskip("PIL.ImageFont")
+    absent = pytest.importorskip("PIL._util").DeferredError(ImportError("no FreeType"))
+    monkeypatch.setattr(font, "core", absent)
+    path = tmp_path / "Фото.png"
+    path.write_bytes(png_bytes(gradient(20, 20)))
+    sheet = PLAN.preview(path, side=96)
+    assert len(sheet.captions) == 6
+    assert sheet.pixels[12:29].min() < 100  # the name, in ink on paper
+
+
 def test_a_sheet_is_a_png(tmp_path):
     sheet = PLAN.preview(gradient(20, 20), side=96)
     data = sheet._repr_png_()

@@ -162,7 +162,7 @@ def _font() -> Any:
     fonts = _pillow("ImageFont")
     try:
         return fonts.load_default(size=_FONT_PX)
-    except TypeError:  # Pillow before 10.1 has one bitmap font only
+    except (TypeError, ImportError):  # Pillow before 10.1, or without FreeType: one bitmap font
         return fonts.load_default()
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec
 
@@ -64,6 +64,14 @@ def _in_options(message: str) -> str:
     return message
 
 
+def _abandon_output() -> None:
+    """Lose what standard output still holds: the interpreter would try to write it once more."""
+    with suppress(OSError, ValueError):  # of a program that put something else in its place
+        descriptor = sys.stdout.fileno()
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), descriptor)
+
+
 def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     """Turn what a command raises into one line and an exit code."""
 
@@ -86,6 +94,8 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has had enough: typer ends without a word
                 raise
+            if error.filename is None:
+                _abandon_output()
             where, reason = error.filename or "standard output", error.strerror or error
             screen.note(f"{where}: {reason}", kind="error")
             raise typer.Exit(1) from None
