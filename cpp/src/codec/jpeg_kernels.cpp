@@ -180,7 +180,6 @@ class Loader {
     excess_ = hn::Or(excess_, hn::Add(v, hn::Set(Tag(), int16_t{kMaxPass1 + 1})));
   }
   [[nodiscard]] HWY_INLINE bool inside() const {
-    const Tag d;
     const hn::RebindToUnsigned<Tag> du;
     const auto high = hn::And(hn::BitCast(du, excess_), hn::Set(du, uint16_t{0x8000}));
     return hn::AllTrue(du, hn::Eq(hn::Or(high, over_), hn::Zero(du)));
