@@ -8,6 +8,7 @@ import numpy as np
 
 from eyespot.export.onnx import assemble
 from eyespot.head import Head
+from eyespot.light_model import LightModel
 from eyespot.options import Preprocessing
 
 LABELS = ("ant", "zebra crossing", "éclair", "{[quoted \"'\\ label]}", "0")
@@ -36,7 +37,7 @@ def saved(
     )
     facts = {"schema": 1, "eyespot": "test", "classes": list(labels)}
     return assemble(
-        backbone,
+        LightModel(backbone),
         Preprocessing(width=side, height=side, **preprocessing),
         Head(layers=layers, output=output),
         labels,

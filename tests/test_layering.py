@@ -72,6 +72,7 @@ PYTHON_LEVELS: dict[str, float] = {
     "hashing": 2,
     "segments": 2,
     "images": 2,
+    "light_model": 1,
     "listing": 2,
     "rendering": 2,
     "splitting": 2,

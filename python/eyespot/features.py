@@ -16,6 +16,7 @@ from eyespot.errors import AssumptionWarning, InvalidOption, ModelError
 from eyespot.extraction import contents_of, identity_of, rows_by_way_of
 from eyespot.images import image_list
 from eyespot.inference import NetworkRunner
+from eyespot.light_model import LightModel, take_apart
 from eyespot.options import CropPolicy, Preprocessing
 from eyespot.progress import Phase
 from eyespot.store import FeatureStore
@@ -214,7 +215,8 @@ class FeatureExtractor:
         output = network.pick_output(file.model, output_name, source)
         metadata = network.metadata(file.model)
         used, assumptions = _preprocessing(contract, metadata, preprocessing, source)
-        prepared = _prepare(network.cut(file.model, contract, output), contract, used, source)
+        part = LightModel(network.cut(file.model, contract, output), file.weights)
+        prepared = _prepare(part, contract, used, source)
         return cls(
             name=name,
             model=prepared.model,
@@ -455,6 +457,10 @@ class FeatureExtractor:
 
         return onnx.load_model_from_string(self._model)
 
+    def light_model(self) -> LightModel:
+        """Return `onnx_model` with its large weights apart, which costs next to nothing."""
+        return take_apart(self._model)
+
 
 def _invalid(message: str, source: str) -> InvalidOption:
     return InvalidOption(message, source=source, code="invalid_argument")
@@ -524,21 +530,22 @@ class _Prepared:
 
 
 def _prepare(
-    part: onnx.ModelProto, contract: InputContract, preprocessing: Preprocessing, source: str
+    light: LightModel, contract: InputContract, preprocessing: Preprocessing, source: str
 ) -> _Prepared:
     """Give the cut network a fixed input size and one output of rows, and find out their length.
 
     The network is run once on grey pixels: its own answer says more than the shapes in the file.
     """
     notes = []
+    part = light.proto
     batch = contract.batch
     _set_input_shape(part, batch, preprocessing)
-    runner = NetworkRunner(part.SerializeToString(), source=source)
+    runner = NetworkRunner(light.to_bytes(), source=source)
     name = part.graph.output[0].name
     found = _probe(runner, preprocessing, batch or 2)
     if isinstance(found, str) and batch is None:
         _set_input_shape(part, 1, preprocessing)
-        runner = NetworkRunner(part.SerializeToString(), source=source)
+        runner = NetworkRunner(light.to_bytes(), source=source)
         single = _probe(runner, preprocessing, 1)
         if not isinstance(single, str):
             found, batch = single, 1
@@ -557,14 +564,13 @@ def _prepare(
     changed, note = network.append_pooling(part, output.shape, output.dtype.name, layout or "nchw")
     notes += [note] if note else []
     if changed:
-        runner = NetworkRunner(part.SerializeToString(), source=source)
+        runner = NetworkRunner(light.to_bytes(), source=source)
         rows = _probe(runner, preprocessing, batch or 2)
         assert not isinstance(rows, str), rows
         output = rows
     n_features = int(output.shape[1])
     network.set_output_shape(part, batch, n_features)
-    model = part.SerializeToString(deterministic=True)
-    return _Prepared(model=model, runner=runner, n_features=n_features, notes=notes)
+    return _Prepared(model=light.to_bytes(), runner=runner, n_features=n_features, notes=notes)
 
 
 def _set_input_shape(

@@ -109,7 +109,7 @@ def model_of(trained: TrainedHead) -> bytes:
         **trained.facts,
     }
     return assemble(
-        extractor.onnx_model(),
+        extractor.light_model(),
         extractor.preprocessing,
         trained.head,
         trained.classes,

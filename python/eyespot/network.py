@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from eyespot.errors import InvalidOption, ModelError
+from eyespot.light_model import take_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     import onnx
@@ -79,10 +80,20 @@ _ELEMENTWISE: Final = frozenset({
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFile:
-    """An ONNX file as read: the model, and its SHA-256, as if it held its external data itself."""
+    """An ONNX file as read.
 
-    path: Path
+    Attributes
+    ----------
+    model : onnx.ModelProto
+        The model, but for its large weights.
+    weights : mapping of str to memoryview
+        These, as in `LightModel`.
+    sha256 : str
+        Of the file, as if it held its external data itself.
+    """
+
     model: onnx.ModelProto
+    weights: Mapping[str, memoryview]
     sha256: str
 
 
@@ -131,18 +142,21 @@ def read_network(path: Path) -> NetworkFile:
         message = f"{path}: cannot be read: {error.strerror or error}"
         raise ModelError(message, source=str(path), code="io") from error
     try:
-        model = onnx.load_model_from_string(data)
-        if not model.graph.node and not model.graph.output:
+        light = take_apart(data)
+        if not light.proto.graph.node and not light.proto.graph.output:
             raise ValueError("it holds no graph")
-        external_data_helper.load_external_data_for_model(model, str(path.parent))
+        own_size = light.proto.ByteSize()
+        external_data_helper.load_external_data_for_model(light.proto, str(path.parent))
     except (DecodeError, ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
         message = f"{path}: not a usable ONNX model: {error}"
         raise ModelError(message, source=str(path), code="corrupt_model") from error
-    if len(data) < model.ByteSize():  # weights lie in files of their own; known as if they did not
-        for tensor in model.graph.initializer:
+    if light.proto.ByteSize() > own_size:  # weights lay in files of their own: as if they did not
+        for tensor in light.proto.graph.initializer:
             tensor.ClearField("data_location")
-        data = model.SerializeToString(deterministic=True)
-    return NetworkFile(path=path, model=model, sha256=hashlib.sha256(data).hexdigest())
+        data = light.to_bytes()
+        light = take_apart(data)
+    digest = hashlib.sha256(data).hexdigest()
+    return NetworkFile(model=light.proto, weights=light.weights, sha256=digest)
 
 
 def metadata(model: onnx.ModelProto) -> dict[str, str]:

@@ -29,6 +29,7 @@ from eyespot.errors import ExportError, InvalidOption, ModelError
 from eyespot.export.coreml import CoreMLRunner, CoreMLText, convert, export_coreml
 from eyespot.export.coreml.package import MANIFEST, MODEL, WEIGHTS
 from eyespot.export.coreml.tools import load_coremltools, quiet
+from eyespot.light_model import LightModel
 
 SIDE = 16
 FORMS = ("mlpackage", "mlmodel")
@@ -151,7 +152,7 @@ def test_a_non_square_image_keeps_its_sides():
     head = Head(layers=((np.eye(3, 6, dtype=np.float32), np.zeros(3, np.float32)),))
     facts = {"schema": 1, "eyespot": "test", "classes": ["a", "b", "c"]}
     spec = Preprocessing(width=20, height=12)
-    model = assemble(network, spec, head, facts["classes"], facts=facts)
+    model = assemble(LightModel(network), spec, head, facts["classes"], facts=facts)
     runner = export_coreml(model, precision="float32").runner()
     assert (runner.width, runner.height) == (20, 12)
     image = np.random.default_rng(0).integers(0, 256, (1, 12, 20, 3), dtype=np.uint8)

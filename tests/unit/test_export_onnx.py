@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from eyespot.errors import ExportError
 from eyespot.export.onnx import METADATA_FACTS, METADATA_PREPROCESSING, assemble, read_head
 from eyespot.head import Head
+from eyespot.light_model import LightModel
 from eyespot.options import Preprocessing
 
 HEIGHT, WIDTH, FEATURES = 12, 16, 8
@@ -82,7 +83,7 @@ def pixels(n=5):
 
 def assembled(model, spec, **changes):
     facts = {"schema": 1, "eyespot": "0.1.0", "classes": list(CLASSES)}
-    return assemble(model, spec, Head((head(),)), CLASSES, facts=facts | changes)
+    return assemble(LightModel(model), spec, Head((head(),)), CLASSES, facts=facts | changes)
 
 
 def session(model):
@@ -181,7 +182,8 @@ def test_a_branch_inside_the_backbone_still_sees_the_outer_values():
 
 def test_huge_logits_do_not_overflow():
     weights, bias = np.full((2, FEATURES), 1e30), np.array([0.0, 1.0])
-    data = assemble(backbone(), preprocessing(), Head(((weights, bias),)), ("a", "b"), facts={})
+    head = Head(((weights, bias),))
+    data = assemble(LightModel(backbone()), preprocessing(), head, ("a", "b"), facts={})
     assert np.isfinite(session(data).run(None, {"image": pixels()})[0]).all()
 
 
@@ -222,7 +224,7 @@ def test_labels_are_there_for_every_reader_of_them():
 def test_labels_of_any_unicode_are_kept():
     labels = ("café", "猫\n", "\udcff")  # a folder name that is not UTF-8 comes as a surrogate
     facts = {"classes": labels}
-    data = assemble(backbone(), preprocessing(), Head((head(),)), labels, facts=facts)
+    data = assemble(LightModel(backbone()), preprocessing(), Head((head(),)), labels, facts=facts)
     metadata = session(data).get_modelmeta().custom_metadata_map
     assert json.loads(metadata["labels"]) == list(labels)
     assert ast.literal_eval(metadata["names"]) == dict(enumerate(labels))
@@ -243,7 +245,7 @@ def test_hidden_layers_and_outputs_are_those_of_the_head(output, opset):
     layers = tuple((rng.normal(size=s), rng.normal(size=s[0])) for s in shapes)
     deep = Head(layers, output)
     model = backbone(opset=opset)
-    data = assemble(model, preprocessing(), deep, CLASSES, facts={})
+    data = assemble(LightModel(model), preprocessing(), deep, CLASSES, facts={})
     names = [tensor.name for tensor in onnx.load_from_string(data).graph.initializer]
     assert names[-6:] == [
         f"head/{part}{kind}"
@@ -264,7 +266,7 @@ def test_the_head_is_read_back_as_it_was_written(widths, output):
     pairs = itertools.pairwise(widths)
     layers = tuple((rng.normal(size=(n, d)), rng.normal(size=n)) for d, n in pairs)
     written = Head(layers, output)
-    read = read_head(assemble(backbone(), preprocessing(), written, CLASSES, facts={}))
+    read = read_head(assemble(LightModel(backbone()), preprocessing(), written, CLASSES, facts={}))
     assert read.output == output
     assert len(read.layers) == len(layers)
     for ours, theirs in zip(written.layers, read.layers, strict=True):
@@ -286,7 +288,7 @@ def test_the_head_is_read_back_as_it_was_written(widths, output):
 def test_parts_that_do_not_fit_are_refused(n_features, classes, words):
     linear = Head(((np.zeros((2, n_features)), np.zeros(2)),))
     with pytest.raises(ExportError, match=words):
-        assemble(backbone(), preprocessing(), linear, classes, facts={})
+        assemble(LightModel(backbone()), preprocessing(), linear, classes, facts={})
 
 
 def test_a_backbone_with_two_outputs_is_refused():

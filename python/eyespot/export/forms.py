@@ -16,6 +16,7 @@ from eyespot.export.onnx import (
     opset_of,
 )
 from eyespot.export.pixels import PREFIX, InputForm, input_value, pixel_stage
+from eyespot.light_model import LightModel
 from eyespot.model_metadata import METADATA_KEY
 from eyespot.options import Preprocessing
 
@@ -123,7 +124,7 @@ def reformed(
         ),
     }
     set_metadata(result, entries)
-    check_model(result)
+    check_model(LightModel(result))
     return result
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eyespot.errors import ExportError, InvalidOption
 from eyespot.export.pixels import INPUT_NAME, InputForm, input_value, pixel_stage
 from eyespot.head import Head
+from eyespot.light_model import LightModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +53,7 @@ _MAX_BYTES: Final = 2**31 - 1  # protobuf's
 
 
 def assemble(
-    backbone: onnx.ModelProto,
+    backbone: LightModel,
     preprocessing: Preprocessing,
     head: Head,
     classes: Sequence[str],
@@ -63,7 +64,7 @@ def assemble(
 
     Parameters
     ----------
-    backbone : onnx.ModelProto
+    backbone : LightModel
         One input of images as `preprocessing` describes it and one float output of shape
         (N, n_features). It is not changed.
     preprocessing : Preprocessing
@@ -96,10 +97,12 @@ def assemble(
     from onnx import helper
 
     _check_classes(head, classes)
-    inner = _modern(backbone)
+    modern = _modern(backbone)
+    inner = modern.proto
     image = _only_input(inner.graph)
     batch = _batch_dimension(image)
     _prefix_names(inner.graph)
+    weights = {_PREFIX + name: data for name, data in modern.weights.items()}
 
     nodes, constants = pixel_stage(preprocessing, image.name, opset=opset_of(inner))
     nodes += inner.graph.node
@@ -123,11 +126,12 @@ def assemble(
         doc_string=f"Image classifier with {len(classes)} classes",
     )
     metadata = _metadata(preprocessing, classes, facts)
-    metadata |= {f"backbone.{p.key}": p.value for p in backbone.metadata_props}
+    metadata |= {f"backbone.{p.key}": p.value for p in backbone.proto.metadata_props}
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
-    check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
+    result = LightModel(model, weights)
+    check_model(result)
+    return result.to_bytes()
 
 
 def read_head(data: bytes) -> Head:
@@ -177,20 +181,22 @@ def _check_classes(head: Head, classes: Sequence[str]) -> None:
         raise ExportError(message, source="classes")
 
 
-def _modern(backbone: onnx.ModelProto) -> onnx.ModelProto:
+def _modern(backbone: LightModel) -> LightModel:
     """Return a copy of `backbone` whose plain operators are of opset 7 or later."""
     import onnx
     from onnx import version_converter
 
     model = onnx.ModelProto()
-    model.CopyFrom(backbone)
+    model.CopyFrom(backbone.proto)
     for entry in model.opset_import:
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
     opset = opset_of(model)
+    light = LightModel(model, backbone.weights)
     if opset >= _MIN_OPSET:
-        return model
+        return light
+    whole = onnx.load_model_from_string(light.to_bytes())
     try:
-        return version_converter.convert_version(model, _NEW_OPSET)
+        return LightModel(version_converter.convert_version(whole, _NEW_OPSET))
     except (RuntimeError, onnx.checker.ValidationError) as error:
         message = (
             f"the backbone has opset {opset} and cannot be brought to opset {_NEW_OPSET}: {error}"
@@ -307,7 +313,7 @@ def opset_of(model: onnx.ModelProto) -> int:
     return next((int(entry.version) for entry in model.opset_import if not entry.domain), 0)
 
 
-def check_model(model: onnx.ModelProto) -> None:
+def check_model(model: LightModel) -> None:
     """Refuse a model that is larger than a file may be, or not valid.
 
     Raises
@@ -317,11 +323,33 @@ def check_model(model: onnx.ModelProto) -> None:
     """
     import onnx
 
-    if (size := model.ByteSize()) > _MAX_BYTES:
+    if (size := model.n_bytes) > _MAX_BYTES:
         message = f"the model would take {size / 2**30:.1f} GiB; one ONNX file holds up to 2 GiB"
         raise ExportError(message, source="backbone")
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(_weights_as_inputs(model), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         message = f"backbone and head do not make a valid model: {error}"
         raise ExportError(message, source="backbone") from error
+
+
+def _weights_as_inputs(model: LightModel) -> onnx.ModelProto:
+    """Return a model of the same nodes that takes its large weights as inputs.
+
+    Nothing is lost to the checker, which looks at their types and shapes, and into small ones only.
+    """
+    import onnx
+    from onnx import helper
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model.proto)
+    graph = result.graph
+    apart = [tensor for tensor in model.proto.graph.initializer if tensor.name in model.weights]
+    kept = [tensor for tensor in model.proto.graph.initializer if tensor.name not in model.weights]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for tensor in apart:
+        graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    return result
