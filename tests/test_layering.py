@@ -81,6 +81,7 @@ PYTHON_LEVELS: dict[str, float] = {
     "backbones": 3,
     "network": 3,
     "store": 3,
+    "mistakes": 3.7,
     "pages": 3.5,
     "calibration": 3,
     "tables": 3,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -25,18 +24,27 @@ from eyespot.measuring import (
     skipped_text,
     unfit,
 )
+from eyespot.mistakes import (
+    MISTAKE_COLUMNS,
+    Mistake,
+    mistakes_html,
+    mistakes_of,
+    mistakes_page,
+    mistakes_text,
+)
 from eyespot.options import integer
-from eyespot.pages import MOST_SHOWN, Pictures, cards, check_form, document, escaped, section
-from eyespot.rendering import STYLE, heat_map, html_table, percent, short_path, text_table
+from eyespot.pages import check_form
+from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ClassMetrics", "ClassifierMetrics", "Confusion", "Mistake"]
+__all__ = ["ClassMetrics", "ClassifierMetrics", "Confusion"]
 
 _ROWS_AT_A_TIME = 4096
 _SUM_TOLERANCE = 1e-3
@@ -45,8 +53,6 @@ _TEXT_MATRIX_COLUMNS = 60  # what is left of 80 is for the labels
 _HTML_MATRIX_CLASSES = 40
 _TEXT_ROWS = 30  # of more classes, text shows the weakest
 _TOP_K = 5
-_TEXT_MISTAKES = 5
-_HTML_MISTAKES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,27 +103,6 @@ class Confusion:
     predicted: str
     count: int
     share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
-    """An image that was taken for something else.
-
-    Attributes
-    ----------
-    source : str
-        The file.
-    true, predicted : str
-        What it is, and what it was taken for.
-    true_probability, predicted_probability : float
-        What the classifier made of both, 0 to 1.
-    """
-
-    source: str
-    true: str
-    predicted: str
-    true_probability: float
-    predicted_probability: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -256,7 +241,7 @@ class ClassifierMetrics:
             log_loss=math.fsum(losses.tolist()) / n_images,
             skipped=tuple(skipped),
             expected_calibration_error=expected_calibration_error(table, truth),
-            mistakes=() if sources is None else _mistakes(classes, truth, table, sources),
+            mistakes=() if sources is None else mistakes_of(classes, truth, table, sources),
         )
 
     @property
@@ -436,32 +421,14 @@ class ClassifierMetrics:
         target = check_form(path, "an evaluation")
         kind = target.suffix.lower()
         if kind == ".html":
-            text = self._page(target.parent)
+            figures = replace(self, mistakes=())._repr_html_()
+            text = mistakes_page(figures, self.mistakes, target.parent)
         elif kind == ".csv":
-            text = as_csv([asdict(mistake) for mistake in self.mistakes], _MISTAKE_COLUMNS)
+            text = as_csv([asdict(mistake) for mistake in self.mistakes], MISTAKE_COLUMNS)
         else:
             text = self.to_json(indent=2) + "\n"
         write_atomically(target, printable(text).encode())
         return target
-
-    def _page(self, folder: Path) -> str:
-        shown = self.mistakes[:MOST_SHOWN]
-        pictures = Pictures([Path(mistake.source) for mistake in shown], folder)
-        figures = []
-        for one in shown:
-            truth = f"is {escaped(one.true)}, {percent(one.true_probability)}"
-            taken = f"taken for {escaped(one.predicted)}, {percent(one.predicted_probability)}"
-            lines = (f'<span class="soft">{truth}</span>', f'<span class="rather">{taken}</span>')
-            figures.append(pictures.figure(Path(one.source), *lines))
-        mistaken = section(
-            "Mistakes",
-            "The worst first: those whose true label seemed least probable. Look for wrong labels "
-            "among them, and for kinds that the training photos lack.",
-            cards(figures),
-            len(self.mistakes),
-        )
-        figures_alone = replace(self, mistakes=())._repr_html_()
-        return document("Evaluation", {}, [figures_alone, mistaken])
 
     def confusion_frame(self) -> pd.DataFrame:
         """Return `confusion` as a data frame, true classes down and predicted ones across.
@@ -558,11 +525,7 @@ class ClassifierMetrics:
         elif confusions := self.most_confused(10):
             table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in confusions]
             lines += ["", "most frequent mistakes", text_table(_MISTAKE_HEADER, table, left=2)]
-        if self.mistakes:
-            rows_of = _mistake_rows(self.mistakes[:_TEXT_MISTAKES])
-            lines += ["", text_table(_IMAGE_HEADER, rows_of, left=3)]
-            if (more := len(self.mistakes) - _TEXT_MISTAKES) > 0:
-                lines.append(f"… and {more:,} more")
+        lines += mistakes_text(self.mistakes)
         lines += skipped_text(self.skipped)
         return "\n".join(lines)
 
@@ -605,53 +568,13 @@ class ClassifierMetrics:
         if confusions := self.most_confused(10):
             table = [[m.true, m.predicted, f"{m.count:,}", percent(m.share)] for m in confusions]
             parts.append(html_table("Most frequent mistakes", _MISTAKE_HEADER, table, left=2))
-        if self.mistakes:
-            shown = _mistake_rows(self.mistakes[:_HTML_MISTAKES])
-            images = html_table("Mistakes, the worst first", _IMAGE_HEADER, shown, left=3)
-            parts.append(folded(f"{len(self.mistakes):,} images were mistaken", images))
+        parts.append(mistakes_html(self.mistakes))
         parts.append(skipped_html(self.skipped))
         return printable(f'<div class="eyespot">{STYLE}{"".join(parts)}</div>')
 
 
 _CLASS_HEADER = ["class", "images", "predicted", "precision", "recall", "F1"]
-_MISTAKE_COLUMNS = [field.name for field in fields(Mistake)]
-_IMAGE_HEADER = ["mistaken image", "is", "taken for", "p", "p taken for"]
 _MISTAKE_HEADER = ["true class", "predicted class", "images", "of the class"]
-
-
-def _mistakes(
-    classes: Sequence[str],
-    truth: NDArray[Any],
-    table: NDArray[Any],
-    sources: Sequence[str],
-) -> tuple[Mistake, ...]:
-    rows = np.arange(len(truth))
-    predicted = table.argmax(axis=1)
-    wrong = rows[predicted != truth]
-    wrong = wrong[np.argsort(table[wrong, truth[wrong]], kind="stable")]
-    return tuple(
-        Mistake(
-            source=sources[row],
-            true=classes[truth[row]],
-            predicted=classes[predicted[row]],
-            true_probability=float(table[row, truth[row]]),
-            predicted_probability=float(table[row, predicted[row]]),
-        )
-        for row in wrong.tolist()
-    )
-
-
-def _mistake_rows(mistakes: Sequence[Mistake]) -> list[list[str]]:
-    return [
-        [
-            short_path(mistake.source),
-            mistake.true,
-            mistake.predicted,
-            percent(mistake.true_probability),
-            percent(mistake.predicted_probability),
-        ]
-        for mistake in mistakes
-    ]
 
 
 def _check_rows(block: NDArray[np.float64], start: int) -> None:

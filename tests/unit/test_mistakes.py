@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from eyespot import DataSource, ImageClassifier, ImageError, InvalidOption, ModelParameters
 from eyespot.cli import app
-from eyespot.metrics import ClassifierMetrics, Mistake
+from eyespot.metrics import ClassifierMetrics
+from eyespot.mistakes import Mistake
 from photos import photo_folder, picture, png
 
 RUN = CliRunner()
