@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <random>
 #include <vector>
 
@@ -87,7 +88,8 @@ TEST_CASE("products agree with the plain sum on every target, at every remainder
   for (const std::string_view target : detail::simd_targets()) {
     CAPTURE(target);
     detail::force_simd_target(target);
-    for (const std::size_t n : {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 33, 47, 48, 49, 97, 130}) {
+    for (const std::size_t n : std::initializer_list<std::size_t>{1, 2, 3, 5, 7, 8, 15, 16, 17, 31,
+                                                                  33, 47, 48, 49, 97, 130}) {
       check_products(n, 29, 5);
       check_products(11, n, 5);
       check_products(11, 29, n);
@@ -103,7 +105,7 @@ TEST_CASE("the product with a transposed factor of few rows agrees with the plai
     CAPTURE(target);
     detail::force_simd_target(target);
     for (std::size_t k = 1; k <= kMaxTransposed; ++k) {
-      for (const std::size_t d : {1, 15, 16, 48, 49, 130}) {
+      for (const std::size_t d : std::initializer_list<std::size_t>{1, 15, 16, 48, 49, 130}) {
         CAPTURE(k);
         CAPTURE(d);
         constexpr std::size_t n = 27;
@@ -205,7 +207,8 @@ TEST_CASE("dot products and scaled sums agree with plain ones on every target") 
   for (const std::string_view target : detail::simd_targets()) {
     CAPTURE(target);
     detail::force_simd_target(target);
-    for (const std::size_t n : {0, 1, 3, 8, 15, 16, 31, 32, 33, 64, 100}) {
+    for (const std::size_t n :
+         std::initializer_list<std::size_t>{0, 1, 3, 8, 15, 16, 31, 32, 33, 64, 100}) {
       CAPTURE(n);
       const auto a = random_matrix(1, n, 8);
       const auto b = random_matrix(1, n, 9);
@@ -228,7 +231,7 @@ TEST_CASE("dot products and scaled sums agree with plain ones on every target") 
 }
 
 TEST_CASE("the preconditioner is an inverse, with the same bits for any number of threads") {
-  for (const std::size_t d : {1, 3, 48, 49, 130, 700}) {
+  for (const std::size_t d : std::initializer_list<std::size_t>{1, 3, 48, 49, 130, 700}) {
     CAPTURE(d);
     constexpr std::size_t k = 3;
     const auto m = random_matrix(d, d, 7);

@@ -282,7 +282,7 @@ class JpegDecoder {
     const std::size_t used = job_.bytes.size() - source_.bytes_in_buffer;
     const Bytes rest = job_.bytes.subspan(used < 2 ? 0 : used - 2);
     constexpr std::array<std::uint8_t, 2> kEoi{0xFF, 0xD9};
-    return !std::ranges::find_end(rest, kEoi).empty();
+    return std::find_end(rest.begin(), rest.end(), kEoi.begin(), kEoi.end()) != rest.end();
   }
 
   /// After the last row of the image. What follows the image data must make sense, but may be

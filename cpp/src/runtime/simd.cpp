@@ -33,7 +33,7 @@ constexpr auto kPortable = std::uint64_t{HWY_EMU128 | HWY_SCALAR};
 // it offers here.
 constexpr std::array<NamedTarget, 5> kTargets{{
     {"scalar", kPortable},
-    {"neon", HWY_NEON},
+    {"neon", EYESPOT_NEON},
     {"sse4", HWY_SSE4},
     {"avx2", HWY_AVX2},
     {"avx3", HWY_AVX3},
