@@ -74,9 +74,13 @@ class Container {
   WebPIterator frame_{};
 };
 
-[[noreturn]] void fail_status(VP8StatusCode status, std::string_view source) {
+// `needed`: the most that libwebp takes for these pixels. A broken alpha plane is "out of memory"
+// to libwebp 1.5; it is to us when there is no such memory.
+[[noreturn]] void fail_status(VP8StatusCode status, std::size_t needed, std::string_view source) {
   switch (status) {
-    case VP8_STATUS_OUT_OF_MEMORY: throw std::bad_alloc();
+    case VP8_STATUS_OUT_OF_MEMORY:
+      (void)std::make_unique_for_overwrite<std::uint8_t[]>(needed);
+      fail(ErrorCode::corrupt_image, source, "WebP bitstream is broken");
     case VP8_STATUS_NOT_ENOUGH_DATA:
       fail(ErrorCode::corrupt_image, source, "WebP ends before its image is complete");
     case VP8_STATUS_UNSUPPORTED_FEATURE:
@@ -120,7 +124,7 @@ Pixels decode_part(const WebPData& fragment, const Rect& frame, const Rect& want
     fail(ErrorCode::unsupported_format, job.source, "libwebp of another ABI than it was built for");
   }
   const VP8StatusCode features = WebPGetFeatures(fragment.bytes, fragment.size, &config.input);
-  if (features != VP8_STATUS_OK) fail_status(features, job.source);
+  if (features != VP8_STATUS_OK) fail_status(features, 0, job.source);
   if (std::cmp_not_equal(config.input.width, frame.width) ||
       std::cmp_not_equal(config.input.height, frame.height)) {
     fail(ErrorCode::corrupt_image, job.source, "WebP frame is not of the size its container says");
@@ -151,7 +155,7 @@ Pixels decode_part(const WebPData& fragment, const Rect& frame, const Rect& want
   config.output.u.RGBA.size = size;
   const VP8StatusCode status = WebPDecode(fragment.bytes, fragment.size, &config);
   WebPFreeDecBuffer(&config.output);
-  if (status != VP8_STATUS_OK) fail_status(status, job.source);
+  if (status != VP8_STATUS_OK) fail_status(status, inside, job.source);
   return pixels;
 }
 
