@@ -11,7 +11,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench asan tsan clean
+.PHONY: help setup demo test lint bench asan tsan arm64-test clean
 
 BIN := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
@@ -34,6 +34,7 @@ help:
 	@echo "make lint               ruff, mypy --strict, stubtest, clang-format, clang-tidy, codespell, layering"
 	@echo "make bench [ARGS=...]   python -m bench; ARGS='decode --repeat 15 --threads 1,2'"
 	@echo "make asan | make tsan   the tests under address+undefined, or thread, sanitizers"
+	@echo "make arm64-test         the C++ tests, cross-compiled for 64-bit Arm and run by QEMU"
 	@echo "make setup              only set up: system packages, .venv, eyespot installed in it"
 	@echo "make clean              remove build/, demo/ and .venv/"
 	@echo "PYTHON=python3.12 takes another interpreter, JOBS=4 more compilers at a time."
@@ -61,7 +62,7 @@ $(STAMPS)/formats: $(STAMPS)/tools tools/install_formats.sh
 	@touch $@
 
 $(STAMPS)/package: $(STAMPS)/formats $(CMAKE_FILES) $(CORE_FILES) $(PACKAGE_FILES) README.md LICENSE
-	@echo "Building and installing eyespot"
+	@echo "Building and installing eyespot (the first time, some minutes)"
 	@CMAKE_BUILD_PARALLEL_LEVEL=$(JOBS) $(PIP) install --no-build-isolation $(WHEEL_CONFIG) ".[test]"
 	@touch $@
 
@@ -125,6 +126,22 @@ tsan: $(STAMPS)/tools
 	@cmake --preset tsan $(CCACHE) --log-level=WARNING
 	cmake --build --preset tsan -j$(JOBS)
 	ctest --test-dir build/tsan --output-on-failure -j$(JOBS)
+
+# Nothing installs these by itself: they are packages of another architecture.
+ARM64_LIBRARIES := libjpeg62-turbo-dev libspng-dev libwebp-dev libhwy-dev libstdc++6
+arm64-test: $(STAMPS)/tools
+	@if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null && \
+	  PKG_CONFIG_LIBDIR=/usr/lib/aarch64-linux-gnu/pkgconfig pkg-config --exists libjpeg spng libwebp libhwy; \
+	then \
+	  set -ex; \
+	  cmake --preset arm64 $(CCACHE) --log-level=WARNING; \
+	  cmake --build --preset arm64 -j$(JOBS); \
+	  ctest --test-dir build/arm64 --output-on-failure -j$(JOBS); \
+	else \
+	  echo "Skipped: the Arm tests need a cross compiler, QEMU and Arm's libraries. On Debian, as root:"; \
+	  echo "  dpkg --add-architecture arm64 && apt-get update"; \
+	  echo "  apt-get install g++-aarch64-linux-gnu qemu-user-static $(ARM64_LIBRARIES:%=%:arm64)"; \
+	fi
 
 clean:
 	@rm -rf build demo $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,17 +6,17 @@ set -euo pipefail
 
 PYTHON=${PYTHON:-python3}
 APT=(g++ pkg-config python3-venv python3-dev libjpeg62-turbo-dev libspng-dev libwebp-dev
-     libhwy-dev zlib1g-dev libtiff-dev liblcms2-dev libopenjp2-7-dev doctest-dev ccache)
+     libhwy-dev zlib1g-dev libtiff-dev liblcms2-dev libopenjp2-7-dev libfreetype-dev doctest-dev ccache)
 APT_NAMES="${APT[*]}"
-DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel zlib-devel libtiff-devel lcms2-devel openjpeg2-devel doctest-devel ccache"
+DNF_NAMES="gcc-c++ pkgconf python3-devel libjpeg-turbo-devel libspng-devel libwebp-devel highway-devel zlib-devel libtiff-devel lcms2-devel openjpeg2-devel freetype-devel doctest-devel ccache"
 BREW_NAMES="pkg-config jpeg-turbo libspng webp highway doctest ccache"
 
-INCLUDES=()
+INCLUDES=()  # written with + below: an empty array is "unbound" to the bash of macOS
 if command -v brew >/dev/null; then INCLUDES=("-I$(brew --prefix)/include"); fi
 
 compiles() {  # compiles HEADER: the C++ compiler finds it
   echo "#include <$1>" |
-    "${CXX:-c++}" -std=c++20 "${INCLUDES[@]}" -fsyntax-only -x c++ - 2>/dev/null
+    "${CXX:-c++}" -std=c++20 ${INCLUDES[@]+"${INCLUDES[@]}"} -fsyntax-only -x c++ - 2>/dev/null
 }
 
 # Fills `missing` with one line for each thing that is not there.
@@ -40,9 +40,10 @@ look() {
     pkg-config --exists 'spng >= 0.7' || pkg-config --exists 'libspng >= 0.7' ||
       missing+=("libspng 0.7 or newer")
     pkg-config --exists 'libwebp >= 1.0' 'libwebpdemux >= 1.0' || missing+=("libwebp 1.0 or newer")
-    # pillow-simd builds without them too, but then cannot read most TIFF and JPEG 2000 files.
-    [[ $(uname -sm) != "Linux x86_64" ]] || pkg-config --exists libtiff-4 lcms2 libopenjp2 ||
-      missing+=("libtiff, Little CMS 2 and OpenJPEG, which pillow-simd reads formats with")
+    # pillow-simd builds without them too, but then cannot read most TIFF and JPEG 2000 files, and
+    # has no font but a bitmap.
+    [[ $(uname -sm) != "Linux x86_64" ]] || pkg-config --exists libtiff-4 lcms2 libopenjp2 freetype2 ||
+      missing+=("libtiff, Little CMS 2, OpenJPEG and FreeType, which pillow-simd is built with")
   fi
 }
 
@@ -65,7 +66,8 @@ if command -v apt-get >/dev/null; then
     echo "Installing system packages: ${APT[*]}"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -qq -y --no-install-recommends "${APT[@]}" </dev/null >/dev/null || true
+      apt-get install -qq -y --no-install-recommends "${APT[@]}" </dev/null 2>&1 >/dev/null |
+      grep -v '^debconf: delaying package configuration' >&2 || true
     hash -r
     look
     if ((${#missing[@]} == 0)); then exit 0; fi
