@@ -64,7 +64,7 @@ if command -v apt-get >/dev/null; then
     # Ubuntu has libjpeg-turbo under a name of its own.
     grep -qi '^ID=ubuntu' /etc/os-release && APT=("${APT[@]/libjpeg62-turbo-dev/libjpeg-turbo8-dev}")
     echo "Installing system packages: ${APT[*]}"
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq || true
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
       apt-get install -qq -y --no-install-recommends "${APT[@]}" </dev/null 2>&1 >/dev/null |
       grep -v '^debconf: delaying package configuration' >&2 || true
