@@ -79,6 +79,9 @@ struct LbfgsState {
 /// Goes on from another point, keeping the pairs: those of an objective that bends alike.
 void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objective);
 
+/// Forgets the pairs: what they tell of the curvature behind misleads where a new metric knows it.
+void lbfgs_forget(LbfgsState& state) noexcept;
+
 /// Turns the pairs into those of the objective plus added / 2 * |x|^2 over the first n_penalised
 /// variables; forgets them where rounding would make one useless. The rest of the state still is
 /// that of the old objective: lbfgs_move is due.

@@ -254,6 +254,11 @@ void lbfgs_move(LbfgsState& state, std::vector<double> x, const Objective& objec
   ++state.n_evaluations;
 }
 
+void lbfgs_forget(LbfgsState& state) noexcept {
+  state.n_pairs = 0;
+  state.next_pair = 0;
+}
+
 void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised) {
   const std::size_t n = state.x.size();
   const auto factor = static_cast<float>(added);
@@ -264,8 +269,7 @@ void lbfgs_add_penalty(LbfgsState& state, double added, std::size_t n_penalised)
     const auto y = row(state.changes, i, n);
     state.curvatures[i] = dot(step, y);
     if (!(state.curvatures[i] > 1e-10 * std::sqrt(dot(step, step) * dot(y, y)))) {
-      state.n_pairs = 0;
-      state.next_pair = 0;
+      lbfgs_forget(state);
       return;
     }
   }
@@ -303,10 +307,7 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
   while (true) {
     LineSearch search(state, options, objective, d);
     if (search.run()) {
-      if (forget) {
-        state.n_pairs = 0;
-        state.next_pair = 0;
-      }
+      if (forget) lbfgs_forget(state);
       remember(state, options.memory, search.x, search.gradient);
       if (options.window > 0) {
         if (state.recent.size() >= options.window) state.recent.erase(state.recent.begin());

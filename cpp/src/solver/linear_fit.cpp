@@ -12,12 +12,12 @@ namespace {
 // Evaluations after which a metric may be taken again, at the least, and the part of the objective
 // that must have gone by then for the curvature to be another.
 constexpr double kLeastEvaluations = 8;
-constexpr double kFarBelow = 0.95;
+constexpr double kFarBelow = 0.5;
 
 }  // namespace
 
 std::size_t lbfgs_memory(std::size_t n_variables) {
-  return n_variables <= (std::size_t{1} << 15) ? 20 : 10;
+  return n_variables <= (std::size_t{1} << 15) ? 40 : 10;
 }
 
 LinearFit::LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
@@ -82,6 +82,7 @@ StopReason LinearFit::step(const Poll& poll) {
   if (spent >= std::max(metric_cost_, kLeastEvaluations) &&
       state.value < kFarBelow * progress_.metric_value) {
     take_metric(state.x, poll);
+    lbfgs_forget(state);
     progress_.metric_value = state.value;
     progress_.metric_evaluations = state.n_evaluations;
   }
