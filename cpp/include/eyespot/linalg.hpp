@@ -147,6 +147,8 @@ void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, do
 /// The same with float32 sums over up to 64 products in each lane of four vectors, added in
 /// float64: a good seven digits of the sum of the products' sizes.
 [[nodiscard]] double dot_in_float(std::span<const float> a, std::span<const float> b);
+/// Largest |a[i]|, 0 for none; a NaN may be passed over.
+[[nodiscard]] double largest_magnitude(std::span<const double> a);
 /// y += factor * x.
 void add_scaled(double factor, std::span<const double> x, std::span<double> y);
 void add_scaled(double factor, std::span<const float> x, std::span<double> y);

@@ -55,8 +55,7 @@ std::span<const float> row(const std::vector<float>& ring, std::size_t index, st
 std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::size_t n_pairs,
                               const Metric& metric) {
   const std::size_t n = state.x.size();
-  double largest = 0;
-  for (const double g : state.gradient) largest = std::max(largest, std::abs(g));
+  const double largest = largest_magnitude(state.gradient);
   if (!(largest > 0)) return std::vector<double>(n, 0.0);
   // Near 1, so that no product is lost below the range of float32.
   std::vector<float> q(n);

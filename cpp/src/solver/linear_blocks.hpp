@@ -42,12 +42,10 @@ class LinearScores {
     bias_.resize(last * shape_.panel_width() + shape_.width(last));
     if (n_classes <= kMaxTransposed) return;
     right_ = PanelMatrix(n_features, n_classes);
-    current_.resize(n_classes * n_features);
   }
 
   /// n_classes rows of weights, one after the other, and biases; padding columns score `padding`.
-  template <class T>
-  void set(std::span<const T> weights, std::span<const double> bias, float padding) {
+  void set(std::span<const float> weights, std::span<const double> bias, float padding) {
     const std::size_t d = weights_.cols();
     for (std::size_t c = 0; c < weights_.rows(); ++c) {
       weights_.set_row(c, weights.subspan(c * d, d));
@@ -55,8 +53,7 @@ class LinearScores {
     std::ranges::fill(bias_, padding);
     std::ranges::transform(bias, bias_.begin(), [](double b) { return static_cast<float>(b); });
     if (right_.rows() == 0) return;
-    std::ranges::transform(weights, current_.begin(), [](T w) { return static_cast<float>(w); });
-    pack_transposed(current_, weights_.rows(), d, right_);
+    pack_transposed(weights, weights_.rows(), d, right_);
   }
 
   /// n_classes x n_features.
@@ -83,7 +80,6 @@ class LinearScores {
   PanelMatrix weights_;
   PanelMatrix shape_;  // of one row of scores
   PanelMatrix right_;  // the weights as a right factor, where they are too many for dot products
-  std::vector<float> current_;
   std::vector<float> bias_;  // padded
 };
 

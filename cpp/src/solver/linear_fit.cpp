@@ -77,9 +77,10 @@ StopReason LinearFit::step(const Poll& poll) {
   if (state.x.empty()) {
     throw Error(ErrorCode::invalid_argument, "step", "called before a start");
   }
-  // Once as much was spent on evaluations as a metric costs, one pays if the loss bends otherwise.
+  // Once as much was spent on evaluations as a metric costs here, where only the rows that are not
+  // told apart with ease count, one pays if the loss bends otherwise.
   const auto spent = static_cast<double>(state.n_evaluations - progress_.metric_evaluations);
-  if (spent >= std::max(metric_cost_, kLeastEvaluations) &&
+  if (spent >= std::max(0.5 * metric_cost_, kLeastEvaluations) &&
       state.value < kFarBelow * progress_.metric_value) {
     take_metric(state.x, poll);
     lbfgs_forget(state);

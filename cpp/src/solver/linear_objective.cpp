@@ -57,6 +57,7 @@ struct LinearObjective::Impl {
   std::vector<Partial> partials;
   std::vector<Scratch> scratch;
   std::vector<PanelMatrix> kept;  // the packed blocks, or empty
+  std::vector<float> weights;     // as the products have them
   solver::LinearScores scores;
   std::vector<double> largest;  // of the gradient, a class
   std::vector<double> squares;  // of the weights, a class
@@ -91,6 +92,7 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
     partial.gradient.resize(panel_sums(n_classes, m.scores.weights()));
     partial.column.resize(m.scores.padded_classes());
   }
+  m.weights.resize(n_weights);
   m.largest.resize(n_classes);
   m.squares.resize(n_classes);
   m.scratch.resize(solver::worker_count(pool));
@@ -127,7 +129,9 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
   Impl& m = *impl_;
   const std::size_t d = m.n_features;
   const std::size_t n_weights = m.n_classes * d;
-  m.scores.set(x.first(n_weights), x.subspan(n_weights), m.padding);
+  std::ranges::transform(x.first(n_weights), m.weights.begin(),
+                         [](double w) { return static_cast<float>(w); });
+  m.scores.set(m.weights, x.subspan(n_weights), m.padding);
 
   const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
     Partial& partial = m.partials[group];
@@ -181,18 +185,13 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
         for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
       }
     }
-    double largest = 0;
-    double square = 0;
-    const auto w = x.subspan(c * d, d);
+    // The weights that the products have had, so that value and gradient belong together.
+    const auto w = std::span<const float>(m.weights).subspan(c * d, d);
     for (std::size_t j = 0; j < d; ++j) {
-      // As the products have it, so that value and gradient belong together.
-      const auto weight = static_cast<double>(static_cast<float>(w[j]));
-      out[j] = out[j] * inverse_n + m.l2 * weight;
-      largest = std::max(largest, std::abs(out[j]));
-      square += weight * weight;
+      out[j] = out[j] * inverse_n + m.l2 * static_cast<double>(w[j]);
     }
-    m.largest[c] = largest;
-    m.squares[c] = square;
+    m.largest[c] = largest_magnitude(out);
+    m.squares[c] = dot(w, w);
   };
   solver::run_blocks(n_weights * m.n_groups >= kMinParallelSum ? m.pool : nullptr, m.n_classes,
                      poll, join);

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -20,6 +21,10 @@ constexpr std::size_t kGramRowsPerFeature = 16;
 // Blocks of rows that are held at a time while their Gram matrix is formed: few, so that they stay
 // in the cache.
 constexpr std::size_t kGramBlocks = 2;
+// Rows whose curvatures are found at a time, and the part of their sum that may be left out of a
+// Gram matrix: where the classes are told apart with ease, half of the rows or more.
+constexpr std::size_t kCurvatureRows = 4096;
+constexpr double kNegligible = 0.02;
 constexpr std::size_t kMaxGroups = 16;
 // What a pivot must keep of its diagonal element: less would be rounding.
 constexpr double kLeastPivot = 1e-6;
@@ -45,33 +50,62 @@ std::size_t gram_step(std::size_t n_rows, std::size_t n_features) {
   return std::max<std::size_t>(1, n_rows / (kGramRowsPerFeature * n_features));
 }
 
-// count(rows, out) says what each row counts; `rows` are indices into the data.
-template <class Count>
-Gram gram_about(const RowsView& features, std::size_t n, std::span<const float> mean,
-                const Count& count, ThreadPool* pool, const Poll& poll) {
+// Rows of the data, and what each counts.
+struct CountedRows {
+  std::vector<std::uint32_t> rows;
+  std::vector<float> counts;
+};
+
+// Evenly spaced rows, as many as a Gram matrix needs, with their weights.
+CountedRows spaced_rows(const RowsView& features, std::size_t n, const float* weights) {
+  const std::size_t step = gram_step(n, features.cols);
+  CountedRows used;
+  for (std::size_t i = 0; i < n; i += step) {
+    used.rows.push_back(source_row(features, i));
+    used.counts.push_back(static_cast<float>(weight_of(weights, used.rows.back())));
+  }
+  return used;
+}
+
+// Drops the rows that count least and kNegligible together.
+void keep_most(CountedRows& used, double mass) {
+  std::vector<float> descending = used.counts;
+  std::ranges::sort(descending, std::greater<>());
+  double sum = 0;
+  float least = 0;
+  for (const float count : descending) {
+    least = count;
+    sum += static_cast<double>(count);
+    if (sum >= (1 - kNegligible) * mass) break;
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < used.rows.size(); ++i) {
+    if (used.counts[i] < least) continue;
+    used.rows[kept] = used.rows[i];
+    used.counts[kept++] = used.counts[i];
+  }
+  used.rows.resize(kept);
+  used.counts.resize(kept);
+}
+
+Gram gram_about(const RowsView& features, const CountedRows& used, std::span<const float> mean,
+                ThreadPool* pool, const Poll& poll) {
   const std::size_t d = features.cols;
-  const std::size_t step = gram_step(n, d);
-  const std::size_t n_used = (n + step - 1) / step;
+  const std::size_t n_used = used.rows.size();
   const PanelMatrix shape(1, d);
   std::vector<double> sum(panel_sums(d, shape));
   std::vector<PanelMatrix> chunk(kGramBlocks);
-  std::vector<std::uint32_t> rows;
   std::vector<float> scale;
   Gram gram;
   for (std::size_t begin = 0; begin < n_used; begin += kGramBlocks * kAccumulateRows) {
     const std::size_t n_rows = std::min(kGramBlocks * kAccumulateRows, n_used - begin);
-    rows.resize(n_rows);
     scale.resize(n_rows);
     for (std::size_t i = 0; i < n_rows; ++i) {
-      rows[i] = source_row(features, (begin + i) * step);
+      gram.total += static_cast<double>(used.counts[begin + i]);
+      scale[i] = std::sqrt(used.counts[begin + i]);
     }
-    count(std::span<const std::uint32_t>(rows), std::span(scale));
-    for (float& value : scale) {
-      gram.total += static_cast<double>(value);
-      value = std::sqrt(value);
-    }
-    RowsView used = features;
-    used.rows = rows.data();
+    RowsView view = features;
+    view.rows = used.rows.data() + begin;
     const std::size_t n_blocks = (n_rows + kAccumulateRows - 1) / kAccumulateRows;
     const auto height = [&](std::size_t block) {
       return std::min(kAccumulateRows, n_rows - block * kAccumulateRows);
@@ -80,7 +114,7 @@ Gram gram_about(const RowsView& features, std::size_t n, std::span<const float> 
       PanelMatrix& x = chunk[block];
       if (x.rows() == 0) x = PanelMatrix(height(block), d);  // the first chunk's are the tallest
       const std::size_t first = block * kAccumulateRows;
-      pack_rows(used, first, height(block), mean.data(), scale.data() + first, x);
+      pack_rows(view, first, height(block), mean.data(), scale.data() + first, x);
     });
     // A panel of the sum a task: each sum has one order whoever forms it.
     solver::run_blocks(pool, shape.n_panels(), poll,
@@ -216,14 +250,7 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
     moments.variance = variance_about(features, n, weights, moments.mean, pool, poll);
     return moments;
   }
-  Gram gram = gram_about(
-      features, n, moments.mean,
-      [&](std::span<const std::uint32_t> rows, std::span<float> out) {
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-          out[i] = static_cast<float>(weight_of(weights, rows[i]));
-        }
-      },
-      pool, poll);
+  Gram gram = gram_about(features, spaced_rows(features, n, weights), moments.mean, pool, poll);
   moments.gram = std::move(gram.mean);
   moments.variance = mean_variance(moments.gram, d);
   return moments;
@@ -232,22 +259,25 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
 CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const float* weights,
                              const FeatureMoments& plain, const RowCurvatures& curvatures,
                              double least, ThreadPool* pool, const Poll& poll) {
+  CountedRows used = spaced_rows(features, n_rows, weights);
   std::vector<double> own;
+  double mass = 0;
   double total = 0;
-  Gram gram = gram_about(
-      features, n_rows, plain.mean,
-      [&](std::span<const std::uint32_t> rows, std::span<float> out) {
-        own.resize(rows.size());
-        curvatures(rows, own);
-        for (std::size_t i = 0; i < rows.size(); ++i) {
-          const double weight = weight_of(weights, rows[i]);
-          total += weight;
-          out[i] = static_cast<float>(weight * std::max(own[i], 0.0));
-        }
-      },
-      pool, poll);
+  const std::span<const std::uint32_t> rows = used.rows;
+  for (std::size_t begin = 0; begin < rows.size(); begin += kCurvatureRows) {
+    own.resize(std::min(kCurvatureRows, rows.size() - begin));
+    curvatures(rows.subspan(begin, own.size()), own);
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      float& count = used.counts[begin + i];
+      total += static_cast<double>(count);
+      count *= static_cast<float>(std::max(own[i], 0.0));
+      mass += static_cast<double>(count);
+    }
+  }
+  keep_most(used, mass);
+  Gram gram = gram_about(features, used, plain.mean, pool, poll);
   CurvedMoments curved;
-  curved.curvature = std::max(total > 0 ? gram.total / total : 0.0, least);
+  curved.curvature = std::max(total > 0 ? mass / total : 0.0, least);
   curved.moments.mean = plain.mean;
   curved.moments.gram = std::move(gram.mean);
   curved.moments.variance = mean_variance(curved.moments.gram, features.cols);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <span>
 
@@ -49,6 +50,21 @@ double dot_of(const A* a, const B* b, std::size_t n) {
   for (; i < n; ++i) rest += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   const auto sum = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
   return hn::GetLane(hn::SumOfLanes(d, sum)) + rest;
+}
+
+double largest_of(const double* a, std::size_t n) {
+  const DoubleTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  auto m0 = hn::Zero(d);
+  auto m1 = hn::Zero(d);
+  std::size_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    m0 = hn::Max(m0, hn::Abs(hn::LoadU(d, a + i)));
+    m1 = hn::Max(m1, hn::Abs(hn::LoadU(d, a + i + lanes)));
+  }
+  double largest = hn::GetLane(hn::MaxOfLanes(d, hn::Max(m0, m1)));
+  for (; i < n; ++i) largest = std::max(largest, std::abs(a[i]));
+  return largest;
 }
 
 template <class X>
@@ -135,6 +151,7 @@ HWY_EXPORT(add_doubles);
 HWY_EXPORT(add_floats);
 HWY_EXPORT(dot_in_float_of);
 HWY_EXPORT(add_in_float);
+HWY_EXPORT(largest_of);
 
 }  // namespace eyespot::solver
 
@@ -158,6 +175,11 @@ double dot(std::span<const float> a, std::span<const float> b) {
 double dot_in_float(std::span<const float> a, std::span<const float> b) {
   static_cast<void>(simd_target());
   return HWY_DYNAMIC_DISPATCH(solver::dot_in_float_of)(a.data(), b.data(), a.size());
+}
+
+double largest_magnitude(std::span<const double> a) {
+  static_cast<void>(simd_target());
+  return HWY_DYNAMIC_DISPATCH(solver::largest_of)(a.data(), a.size());
 }
 
 void add_scaled(float factor, std::span<const float> x, std::span<float> y) {
