@@ -21,7 +21,7 @@ class Peer(HeadPeer):
         if self.k == 2:  # one row of weights there, whose square is twice that of its two halves
             l2 /= 2
         model = LogisticRegression(C=1 / (l2 * len(x)), tol=self.tolerance, max_iter=3000)
-        with warnings.catch_warnings(), threadpool_limits(self.threads):
+        with warnings.catch_warnings(), threadpool_limits(self.used_threads):
             warnings.simplefilter("ignore")
             model.fit(x, self.y)
         weights, bias = model.coef_, model.intercept_

@@ -8,10 +8,11 @@ REQUIREMENTS = ("torch==2.13.0", "numpy==2.4.6")
 class Peer(HeadPeer):
     tolerances = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
 
-    def set_up(self):
+    def use(self, threads):
         import torch
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(threads)
+        super().use(threads)
 
     def fit(self):
         import torch

@@ -4,8 +4,10 @@ Every peer minimises the same objective, mean log-loss + l2 / 2 * sum(weights **
 scikit-learn's C = 1. While it is set up, untimed, each peer goes down its own tolerances to the
 loosest that meets both bounds; only that one is timed. A peer that meets them at none takes its
 tightest, and the comparison says so; one that is slower than the limit of the case is stopped, and
-its time is then a lower bound. The minimum is that of SciPy's L-BFGS in float64, from zero, with
-the distance to the true minimum bounded by the last gradient. `gemm_limit` is no peer but the
+its time is then a lower bound. Peers use one thread or all that they may, whichever is faster. The
+minimum is that of SciPy's L-BFGS in float64; it starts where eyespot ends, which spares hours on
+the largest shape, and its distance to the true minimum is bounded by the last gradient, wherever it
+began. `gemm_limit` is no peer but the
 bare products of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
 """
 
@@ -188,8 +190,12 @@ def minimum(x: NDArray[np.float32], y: NDArray[np.int32], l2: float) -> tuple[fl
     """Return the least value of the objective, and how far above the true one it may be."""
     from scipy.optimize import minimize
 
+    from eyespot import fit_softmax
+
     objective = Whitened(x, y, l2)
-    start = np.zeros(objective.k * (objective.d + 1))
+    near = fit_softmax(x, y, objective.k, l2=l2, max_iterations=2000, tolerance=1e-5)
+    bias = near.bias + near.weights @ x.mean(axis=0, dtype=np.float64)
+    start = np.concatenate([(near.weights @ objective.lower).ravel(), bias])
     options = {"maxcor": 20, "gtol": 1e-10, "ftol": 0.0, "maxiter": 2000, "maxfun": 4000}
 
     def enough(*_: NDArray[np.float64]) -> None:

@@ -12,15 +12,17 @@
 namespace eyespot::solver {
 
 /// Rows a block: measured best well beyond the second-level cache, since tall blocks add to the
-/// float64 sums less often; small data are cut small enough for each of up to max_groups groups of
+/// float64 sums less often, but within it for few classes, whose sums are small; small data are cut small enough for each of up to max_groups groups of
 /// enough work to have a block. A matter of the shape only.
 inline std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::size_t n_classes,
                               std::size_t max_groups) {
   constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
+  constexpr std::size_t kFewClassesBytes = std::size_t{1} << 19;
   constexpr std::size_t kMinRows = 96;
   // Multiply-adds that make a group worth its join, and its thread.
   constexpr std::size_t kGroupWork = std::size_t{1} << 20;
-  const std::size_t fitting = kBlockBytes / (sizeof(float) * (n_features + n_classes));
+  const std::size_t bytes = n_classes <= kMaxTransposed ? kFewClassesBytes : kBlockBytes;
+  const std::size_t fitting = bytes / (sizeof(float) * (n_features + n_classes));
   const std::size_t work = 2 * n_rows * n_features * n_classes;
   const std::size_t n_groups =
       std::clamp<std::size_t>(std::bit_floor(work / kGroupWork), 1, max_groups);

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_sigmoid", "label_balance", "select_sigmoid_l2"]
 
 _LOGGER = logging.getLogger("eyespot")
-_STATE_VERSION = 2
+_STATE_VERSION = 3
 
 
 def fit_sigmoid(
