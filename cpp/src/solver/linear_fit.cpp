@@ -10,7 +10,8 @@ namespace eyespot {
 namespace {
 
 // Evaluations after which a metric may be taken again, at the least, and the part of the objective
-// that must have gone by then for the curvature to be another.
+// that may be left by then: the curvature of a log-loss falls about as the loss does, and a metric
+// that is off by less than a factor of two is not worth another one.
 constexpr double kLeastEvaluations = 8;
 constexpr double kFarBelow = 0.5;
 

@@ -248,13 +248,15 @@ def fit_softmax(
     Notes
     -----
     L-BFGS with a strong-Wolfe line search, whose first guess of the Hessian is the Gram matrix of
-    the centred features; once as much time was spent on evaluations as such a matrix costs, and
-    the loss has fallen, a new one is taken in which each row counts by the curvature of its loss.
-    Where rows or classes are so few that it would cost more than it saves, one scale takes its
-    place. Data and products are float32, sums over rows float64. The result is the same, bit for
-    bit, for any number of threads. Beside the embeddings, memory is about
-    ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes, with ``l2="auto"`` 600 times
-    ``n_classes * n_features`` more, and up to 32 MB a thread that make small problems faster.
+    the centred features. Once as much time was spent on evaluations as such a matrix costs, and
+    the loss has halved, a new one is taken in which each row counts by the curvature of its loss,
+    and what earlier steps told is forgotten: the curvature of a log-loss falls about as the loss
+    does, so by then both mislead. Where rows or classes are so few that a Gram matrix would cost
+    more than it saves, one scale takes its place. Data and products are float32, sums over rows
+    float64. The result is the same, bit for bit, for any number of threads. Beside the embeddings,
+    memory is about ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes (10 MB more for
+    small problems), with ``l2="auto"`` 600 times ``n_classes * n_features`` more, and up to 32 MB
+    a thread that make small problems faster.
 
     References
     ----------
