@@ -37,8 +37,7 @@ class LinearSolver {
     std::optional<LbfgsState> like;
     double added_l2 = 0;
     if (pairs) {
-      const auto memory = static_cast<std::size_t>(py::len((*pairs)["curvatures"]));
-      like = pairs_from_dict(*pairs, fit_->objective().size(), memory);
+      like = pairs_from_dict(*pairs, fit_->objective().size(), fit_->options().memory);
       added_l2 = l2_ - py::cast<double>((*pairs)["l2"]);
     }
     const py::gil_scoped_release release;

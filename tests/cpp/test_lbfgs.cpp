@@ -184,14 +184,6 @@ TEST_CASE("pairs follow a penalty, and serve a start elsewhere") {
   CHECK(like.n_pairs == 6);
   CHECK(like.iteration == 0);
   CHECK(finish(like) < finish(lbfgs_start(near, kExact, bowl(50))));
-  LbfgsOptions fewer = kExact;
-  fewer.memory = 4;
-  const LbfgsState newest = lbfgs_start_like(state, near, fewer, bowl(50));
-  CHECK(newest.n_pairs == 4);
-  CHECK(newest.next_pair == 0);
-  const std::size_t last = (state.next_pair + state.curvatures.size() - 1) % state.curvatures.size();
-  CHECK(newest.curvatures.back() == state.curvatures[last]);
-  CHECK(newest.steps.back() == state.steps[last * kBowl + kBowl - 1]);
   lbfgs_move(state, near, bowl(50));
   CHECK(state.value == like.value);
   CHECK(state.n_pairs == 6);

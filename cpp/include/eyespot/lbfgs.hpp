@@ -72,7 +72,7 @@ struct LbfgsState {
 [[nodiscard]] LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
                                      const Objective& objective);
 
-/// Begins at x with the newest pairs of another state of as many variables.
+/// Begins at x with the pairs of another state, of as many variables and the same memory.
 [[nodiscard]] LbfgsState lbfgs_start_like(const LbfgsState& other, std::vector<double> x,
                                           const LbfgsOptions& options, const Objective& objective);
 

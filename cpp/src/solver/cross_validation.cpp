@@ -16,9 +16,6 @@ namespace solver {
 
 namespace {
 
-// Pairs that the folds keep: older ones are of another strength and place.
-constexpr std::size_t kMaxPairs = 20;
-
 std::vector<Fold> split(const PathProblem& problem, std::span<const std::int32_t> fold,
                         std::size_t n_folds) {
   std::vector<Fold> folds(n_folds);
@@ -70,7 +67,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
   };
   const std::size_t n_weights = objective->n_classes() * objective->n_features();
   LbfgsOptions minimiser;
-  minimiser.memory = std::min(lbfgs_memory(objective->size()), kMaxPairs);
+  minimiser.memory = lbfgs_memory(objective->size());
   minimiser.gradient_tolerance = options.tolerance;
   minimiser.decrease_tolerance = 0.1 * options.tolerance;
   minimiser.window = 0;  // the start is near, and only the held-out loss counts

@@ -228,20 +228,16 @@ LbfgsState lbfgs_start(std::vector<double> x, const LbfgsOptions& options,
 LbfgsState lbfgs_start_like(const LbfgsState& other, std::vector<double> x,
                             const LbfgsOptions& options, const Objective& objective) {
   LbfgsState state = lbfgs_start(std::move(x), options, objective);
-  const std::size_t n = state.x.size();
-  const std::size_t memory = other.curvatures.size();
-  if (other.steps.size() != memory * n || other.changes.size() != memory * n ||
-      other.n_pairs > memory || other.next_pair >= memory) {
+  if (other.steps.size() != state.steps.size() || other.changes.size() != state.changes.size() ||
+      other.curvatures.size() != state.curvatures.size() || other.n_pairs > options.memory ||
+      other.next_pair >= options.memory) {
     throw Error(ErrorCode::invalid_argument, "pairs", "of another number of variables or pairs");
   }
-  state.n_pairs = std::min<std::uint64_t>(other.n_pairs, options.memory);
-  state.next_pair = state.n_pairs % options.memory;
-  for (std::size_t i = 0; i < state.n_pairs; ++i) {  // the oldest first
-    const std::size_t from = (other.next_pair + memory - state.n_pairs + i) % memory;
-    std::ranges::copy(row(other.steps, from, n), state.steps.data() + i * n);
-    std::ranges::copy(row(other.changes, from, n), state.changes.data() + i * n);
-    state.curvatures[i] = other.curvatures[from];
-  }
+  state.steps = other.steps;
+  state.changes = other.changes;
+  state.curvatures = other.curvatures;
+  state.n_pairs = other.n_pairs;
+  state.next_pair = other.next_pair;
   return state;
 }
 
