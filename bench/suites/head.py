@@ -7,8 +7,8 @@ tightest, and the comparison says so; one that is slower than the limit of the c
 its time is then a lower bound. Peers use one thread or all that they may, whichever is faster. The
 minimum is that of SciPy's L-BFGS in float64; it starts where eyespot ends, which spares hours on
 the largest shape, and its distance to the true minimum is bounded by the last gradient, wherever it
-began. `gemm_limit` is no peer but the
-bare products of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
+began. `gemm_limit` is no peer but the bare products of as many evaluations as eyespot used, by the
+fastest BLAS that is to hand.
 """
 
 from __future__ import annotations
