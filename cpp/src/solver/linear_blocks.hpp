@@ -12,8 +12,9 @@
 namespace eyespot::solver {
 
 /// Rows a block: measured best well beyond the second-level cache, since tall blocks add to the
-/// float64 sums less often, but within it for few classes, whose sums are small; small data are cut small enough for each of up to max_groups groups of
-/// enough work to have a block. A matter of the shape only.
+/// float64 sums less often, but within it for few classes, whose sums are small; small data are cut
+/// small enough for each of up to max_groups groups of enough work to have a block. A matter of the
+/// shape only.
 inline std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::size_t n_classes,
                               std::size_t max_groups) {
   constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
