@@ -30,4 +30,14 @@ using Bytes = std::span<const std::uint8_t>;
   return at <= bytes.size() && count <= bytes.size() - at;
 }
 
+/// True when JPEG's end-of-image marker is somewhere in `bytes`, which a sound file ends with.
+/// Inside entropy-coded data 0xFF is followed by 0 or a restart marker, so what is found is the
+/// marker.
+[[nodiscard]] inline bool has_end_of_image(Bytes bytes) noexcept {
+  for (std::size_t end = bytes.size(); end >= 2; --end) {
+    if (bytes[end - 2] == 0xFF && bytes[end - 1] == 0xD9) return true;
+  }
+  return false;
+}
+
 }  // namespace eyespot::codec

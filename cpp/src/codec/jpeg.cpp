@@ -277,12 +277,9 @@ class JpegDecoder {
   /// True when the rest of the image can be taken to be there without decoding it.
   [[nodiscard]] bool rest_is_there() noexcept {
     if (jpeg_has_multiple_scans(&cinfo_) != 0) return true;  // all of them have been read
-    // Inside entropy-coded data 0xFF is followed by 0 or a restart marker, so this is a real EOI.
-    // The decoder may have read it already: two bytes back.
+    // The decoder may have read the marker already: two bytes back.
     const std::size_t used = job_.bytes.size() - source_.bytes_in_buffer;
-    const Bytes rest = job_.bytes.subspan(used < 2 ? 0 : used - 2);
-    constexpr std::array<std::uint8_t, 2> kEoi{0xFF, 0xD9};
-    return std::find_end(rest.begin(), rest.end(), kEoi.begin(), kEoi.end()) != rest.end();
+    return has_end_of_image(job_.bytes.subspan(used < 2 ? 0 : used - 2));
   }
 
   /// After the last row of the image. What follows the image data must make sense, but may be

@@ -373,11 +373,7 @@ bool EntropyDecoder::at_end_of_image() noexcept {
 }
 
 bool EntropyDecoder::end_marker_follows() const noexcept {
-  // Inside entropy-coded data 0xFF is followed by 0 or a restart marker, so this is a real EOI.
-  constexpr std::array<std::uint8_t, 2> kEoi{0xFF, 0xD9};
-  const Bytes rest = bytes_.subspan(at_);
-  // Not std::ranges::search: clang before 16 cannot compile libstdc++'s views.
-  return std::search(rest.begin(), rest.end(), kEoi.begin(), kEoi.end()) != rest.end();
+  return has_end_of_image(bytes_.subspan(at_));
 }
 
 }  // namespace eyespot::codec
