@@ -1,10 +1,11 @@
 """Export a student: ``python -m training.export SNAPSHOT --out DIR --name NAME --revision N``.
 
 SNAPSHOT is one of `training.train`, or an exported network of the shape that --shape names. Writes
-NAME.onnx (float32), NAME-f16.onnx (weights stored as float16, computed in float32), and with
---calibrate FOLDER NAME-int8.onnx (QDQ: 8-bit activations, 7-bit weights with a scale a channel,
-calibrated on the photos of the folder). The operators are Conv, Relu, Add, ReduceMean, Concat and
-Sqrt; the graph is written node by node, so it depends on no exporter's version.
+NAME.onnx (float32), NAME-f16.onnx and NAME-w8.onnx (weights stored as float16, or kernels in 8 bits
+with a scale a channel; both computed in float32), and with --calibrate FOLDER NAME-int8.onnx (QDQ:
+8-bit activations, 7-bit weights with a scale a channel, calibrated on the photos of the folder).
+The operators are Conv, Relu, Add, ReduceMean, AveragePool, Flatten, Concat and Sqrt; the graph is
+written node by node, so it depends on no exporter's version.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from training.student import Student
 
-__all__ = ["half_weights", "main", "quantise", "share_weights", "to_onnx"]
+__all__ = ["byte_weights", "half_weights", "main", "quantise", "share_weights", "to_onnx"]
 
 OPSET: Final = 17
 CALIBRATION: Final = 200  # photos
@@ -44,7 +45,7 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         Pixels of the input; 0 is the shape's own.
     """
     from training.augment import MEAN, STD
-    from training.student import Block, fold
+    from training.student import Block, fold, half_window
 
     folded = fold(student)
     side = side or student.shape.side
@@ -73,6 +74,7 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         nodes.append(helper.make_node(kind, inputs, [out], out, **attributes))
         return out
 
+    rows = -(-side // 2)  # of the map so far
     x = operator("Relu", [convolution(folded.stem, "input", "stem")], "stem.relu")
     means: list[str] = []
     for i, block in enumerate(folded.blocks):
@@ -82,7 +84,14 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         plain = isinstance(block.short, type(folded.stem))
         short = convolution(block.short, x, f"block{i}.short") if plain else x
         x = operator("Relu", [operator("Add", [y, short], f"block{i}.sum")], f"block{i}")
-        if i in folded.joined:
+        rows = -(-rows // block.a[0].stride[0])
+        if i in folded.halved:
+            kernel, strides = half_window(rows, rows)
+            pooled = operator(
+                "AveragePool", [x], f"block{i}.halves", kernel_shape=kernel, strides=strides
+            )
+            means.append(operator("Flatten", [pooled], f"block{i}.mean", axis=1))
+        elif i in folded.joined:
             means.append(operator("ReduceMean", [x], f"block{i}.mean", axes=[2, 3], keepdims=0))
     x = operator("Concat", means, "joined", axis=1) if len(means) > 1 else means[0]
     if student.shape.root:
@@ -124,19 +133,43 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
 
 def half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose weights are stored as float16 and cast to float32 when it is loaded."""
+    return _stored(model, byte_kernels=False)
+
+
+def byte_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose kernels are stored in 8 bits with a scale a channel, the rest as float16.
+
+    Nothing but the weights is rounded: when it is loaded they become float32 and stay so.
+    """
+    return _stored(model, byte_kernels=True)
+
+
+def _stored(model: onnx.ModelProto, *, byte_kernels: bool) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    casts = []
+    first: list[onnx.NodeProto] = []
+    scales: list[onnx.TensorProto] = []
     for one in made.graph.initializer:
-        values = numpy_helper.to_array(one)
+        name, values = one.name, numpy_helper.to_array(one)
+        if byte_kernels and values.ndim == 4:
+            largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
+            scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+            one.CopyFrom(
+                numpy_helper.from_array(np.rint(values / scale).astype(np.int8), f"{name}.i8")
+            )
+            scales.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            first += [
+                helper.make_node("Cast", [one.name], [f"{name}.whole"], to=TensorProto.FLOAT),
+                helper.make_node("Mul", [f"{name}.whole", f"{name}.scale"], [name]),
+            ]
+            continue
         if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-            message = f"{one.name} holds values that float16 cannot"
+            message = f"{name} holds values that float16 cannot"
             raise ValueError(message)
-        casts.append(
-            helper.make_node("Cast", [f"{one.name}.f16"], [one.name], to=TensorProto.FLOAT)
-        )
-        one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{one.name}.f16"))
-    nodes = [*casts, *made.graph.node]
+        one.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.f16"))
+        first.append(helper.make_node("Cast", [one.name], [name], to=TensorProto.FLOAT))
+    made.graph.initializer.extend(scales)
+    nodes = [*first, *made.graph.node]
     del made.graph.node[:]
     made.graph.node.extend(nodes)
     onnx.checker.check_model(made)
@@ -248,6 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.weights_of:
         halved = share_weights(halved, chosen.weights_of)
     (chosen.out / f"{chosen.name}-f16.onnx").write_bytes(halved.SerializeToString())
+    onnx.save(byte_weights(model), chosen.out / f"{chosen.name}-w8.onnx")
     if chosen.calibrate:
         side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
         quantise(path, chosen.out / f"{chosen.name}-int8.onnx", _photos(chosen.calibrate, side))

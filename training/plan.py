@@ -43,6 +43,12 @@ class Plan:
         Of the class scores.
     smoothing : float
         Of the labels.
+    keep : float
+        Share of another loss: squared error from what the start's embedding of the undisturbed view
+        was, each feature by its deviation. It holds what the start knows while it learns the rest.
+    still : bool
+        Whether norms keep the start's statistics, folded into the convolutions; else each batch is
+        normed by itself, though it holds pictures of one size and the network meets all of them.
     small_share : float
         Chance of a batch of pictures of less than 128 pixels, beside their share of all.
     compiled : bool
@@ -67,6 +73,8 @@ class Plan:
     labels: float = 0.5
     temperature: float = 2.0
     smoothing: float = 0.1
+    keep: float = 0.0
+    still: bool = False
     small_share: float = 1.0
     compiled: bool = False
     seed: int = 0

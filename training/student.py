@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["SHAPES", "Shape", "Student", "fold", "load_folded", "measure_norms", "read_snapshot"]
+__all__ = [
+    "SHAPES",
+    "Shape",
+    "Student",
+    "fold",
+    "half_window",
+    "load_folded",
+    "measure_norms",
+    "read_snapshot",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,9 @@ class Shape:
         Channels and number of residual blocks of each stage; each stage halves the map.
     levels : int
         Of how many stages, the last ones, the embedding joins the means.
+    halves : int
+        Of how many of these, the first ones, it takes the means of the upper and the lower half of
+        the map (which share the middle row of an odd one) instead of the whole map's.
     root : bool
         Whether the embedding is the square root of the means, which tames the few large ones.
     """
@@ -46,19 +58,30 @@ class Shape:
     widths: tuple[int, ...]
     depths: tuple[int, ...]
     levels: int = 1
+    halves: int = 0
     root: bool = False
 
     @property
     def n_features(self) -> int:
         """Length of the embedding."""
-        return sum(self.widths[-self.levels :])
+        joined = self.widths[-self.levels :]
+        return sum(joined) + sum(joined[: self.halves])
 
 
-#: Students by name: `v0` and `v1` are those of the embedded revisions, `large` is for a GPU.
+#: Students by name: `v0`, `v1` and `v2` are those of the embedded revisions, `large` is for a GPU.
 SHAPES: Final[dict[str, Shape]] = {
     "v0": Shape(side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1)),
     "v1": Shape(
         side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1), levels=3, root=True
+    ),
+    "v2": Shape(
+        side=144,
+        stem=32,
+        widths=(48, 96, 192, 384),
+        depths=(1, 1, 1, 1),
+        levels=3,
+        halves=2,
+        root=True,
     ),
     "large": Shape(
         side=128, stem=32, widths=(64, 128, 256, 384), depths=(1, 1, 2, 2), levels=3, root=True
@@ -67,6 +90,12 @@ SHAPES: Final[dict[str, Shape]] = {
         side=32, stem=8, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), levels=2, root=True
     ),
 }
+
+
+def half_window(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the kernel and the strides of a pooling that gives a map's upper and lower half."""
+    half = -(-height // 2)
+    return (half, width), (max(height - half, 1), 1)
 
 
 class _ConvNorm(nn.Sequential):
@@ -110,6 +139,7 @@ class Student(nn.Module):
             ends.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
         self.joined = tuple(ends[-shape.levels :])  # the blocks that the embedding is made of
+        self.halved = self.joined[: shape.halves]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings."""
@@ -117,7 +147,10 @@ class Student(nn.Module):
         means = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in self.joined:
+            if i in self.halved:
+                window = half_window(*x.shape[2:])
+                means.append(functional.avg_pool2d(x.float(), *window).flatten(1))
+            elif i in self.joined:
                 means.append(x.float().mean(dim=(2, 3)))
         joined = torch.cat(means, dim=1)
         if not self.shape.root:
@@ -234,6 +267,8 @@ def read_snapshot(path: Path) -> Student:
     """Return the student of a snapshot that `training.train` wrote."""
     facts = torch.load(path, map_location="cpu", weights_only=True)
     student = Student(SHAPES[facts["shape"]])
+    if facts.get("folded"):
+        student = fold(student)
     student.load_state_dict(
         {
             name: value.float() if value.is_floating_point() else value

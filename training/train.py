@@ -28,7 +28,7 @@ from torch.nn import functional
 from training.augment import Views, centre_view, draw_views, normalise, render, within
 from training.plan import PRESETS, Plan, changed
 from training.shards import load_pictures, read_manifest
-from training.student import SHAPES, Student, load_folded, measure_norms
+from training.student import SHAPES, Student, fold, load_folded, measure_norms
 from training.targets import TEACHERS, Projection, StoredTargets, whitening
 
 if TYPE_CHECKING:
@@ -169,20 +169,24 @@ class Trainer:
         self.projections: list[tuple[torch.Tensor, torch.Tensor]] = []
         if stored is None:
             self._open_teachers(teachers)
+        checkpoint = run / "checkpoint.pt"
+        if plan.start:
+            load_folded(self.student, Path(plan.start))
+        self.origin = fold(self.student).requires_grad_(False)
+        if plan.still:
+            self.student = fold(self.student)
+        elif plan.start and not checkpoint.exists():
+            measure_norms(self.student, self._plain_batches(8))
         self.parameters = [*self.student.parameters(), *self.heads.parameters()]
         self.optimiser = _optimiser([self.student, self.heads], plan)
         self.progress = _Progress()
-        checkpoint = run / "checkpoint.pt"
         if checkpoint.exists():
             self.average = copy.deepcopy(self.student)
             self.average_heads = copy.deepcopy(self.heads)
             self._restore(checkpoint)
         else:
-            if plan.start:
-                load_folded(self.student, Path(plan.start))
-                measure_norms(self.student, self._plain_batches(8))
-                if stored is not None:
-                    self._fit_heads()
+            if plan.start and stored is not None:
+                self._fit_heads()
             self.average = copy.deepcopy(self.student)
             self.average_heads = copy.deepcopy(self.heads)
         self.average.eval().requires_grad_(False)
@@ -333,6 +337,11 @@ class Trainer:
         with self._autocast():
             embedding = self._compute(images)
         embedding = self.heads.norm(embedding.float())
+        drift = torch.zeros((), device=self.device)
+        if plan.keep:
+            with torch.no_grad(), self._autocast():
+                before = self.origin(group.render(chosen, views.clear(), side))
+            drift = functional.mse_loss(embedding, self.heads.norm(before.float()))
         error = _regression_error(self.heads, embedding, projected)
         divergence = torch.zeros((), device=self.device)
         if scores.shape[1]:
@@ -348,7 +357,8 @@ class Trainer:
             reduction="sum",
         ) / (labels >= 0).sum().clamp(min=1)
         total = plan.embedding * error + plan.logits * divergence + plan.labels * entropy
-        parts = {"embedding": error, "logits": divergence, "labels": entropy}
+        total = total + plan.keep * drift
+        parts = {"embedding": error, "logits": divergence, "labels": entropy, "drift": drift}
         return total, {name: part.detach() for name, part in parts.items()}
 
     def _gradients(self, batch: _Batch, side: int) -> tuple[_Gradients, dict[str, torch.Tensor]]:
@@ -366,6 +376,8 @@ class Trainer:
         side = plan.sides[min(int(done * len(plan.sides)), len(plan.sides) - 1)]
         self.student.train()
         self.heads.train()
+        if plan.still:
+            self.heads.norm.eval()
         sizes = [len(one) for one in torch.arange(plan.batch).chunk(self.n_threads)]
         batches = [self._draw_batch(n) for n in sizes]
         compute = map if self._pool is None else self._pool.map
@@ -385,7 +397,7 @@ class Trainer:
         reach = min(plan.average_images, 1 + progress.images / 10)
         for mean, now in ((self.average, self.student), (self.average_heads, self.heads)):
             _move(mean, now, min(1.0, plan.batch / reach))
-        names = ("embedding", "logits", "labels")
+        names = ("embedding", "logits", "labels", "drift")
         means = {name: torch.stack([parts[name] for _, parts in results]).mean() for name in names}
         return means | {"rate": torch.tensor(rate), "side": torch.tensor(float(side))}
 
@@ -438,7 +450,8 @@ class Trainer:
             name: value.half() if value.is_floating_point() else value
             for name, value in self.average.state_dict().items()
         }
-        facts = {"shape": self.plan.shape, "state": state, **dataclasses.asdict(self.progress)}
+        facts = {"shape": self.plan.shape, "folded": self.plan.still, "state": state}
+        facts |= dataclasses.asdict(self.progress)
         torch.save(facts, folder / f"{self.progress.images:010}.pt")
         if self.held_out:
             self._write("held_out.csv", self.judge())
