@@ -45,7 +45,8 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         Pixels of the input; 0 is the shape's own.
     """
     from training.augment import MEAN, STD
-    from training.student import Block, fold, half_window
+    from training.halves import half_window
+    from training.student import Block, fold
 
     folded = fold(student)
     side = side or student.shape.side
@@ -254,7 +255,7 @@ def _photos(folder: Path, side: int) -> Iterator[NDArray[np.float32]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
-    from training.student import SHAPES, Student, load_folded, read_snapshot
+    from training.student import SHAPES, Student, load_folded, mixed, read_snapshot
 
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("snapshot", type=Path)
@@ -266,6 +267,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--weights-of", type=Path, metavar="FILE", help="leave the float16 weights in that file"
     )
+    parser.add_argument(
+        "--mix", metavar="FILE", type=Path, help="an exported network to take a part of"
+    )
+    parser.add_argument("--share", type=float, default=0.5, help="of the snapshot, with --mix")
     parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="photos, for int8")
     chosen = parser.parse_args(arguments)
     chosen.out.mkdir(parents=True, exist_ok=True)
@@ -274,6 +279,10 @@ def main(arguments: list[str] | None = None) -> int:
         load_folded(student, chosen.snapshot)
     else:
         student = read_snapshot(chosen.snapshot)
+    if chosen.mix:
+        other = Student(student.shape)
+        load_folded(other, chosen.mix)
+        student = mixed(student, other, chosen.share)
     model = to_onnx(student, name=chosen.name, revision=chosen.revision, side=chosen.side)
     path = chosen.out / f"{chosen.name}.onnx"
     onnx.save(model, path)

@@ -22,6 +22,7 @@ from eyespot.augmentation import Augmentation
 from eyespot.head import fit_softmax
 from eyespot.options import AUGMENTATION_OPTIONS
 from eyespot.variants import Variants
+from training.halves import adapt_halves
 from training.probe import embed, judge, open_network, write_table
 
 if TYPE_CHECKING:
@@ -88,8 +89,7 @@ def at_size(
     places = (2, 3) if extractor.preprocessing.layout == "nchw" else (1, 2)
     for place in places:
         shape[place].dim_value = side
-    # What was inferred for the old size does not hold.
-    del model.graph.value_info[:]
+    adapt_halves(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{extractor.name}-{side}.onnx"
         onnx.save(model, path)

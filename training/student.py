@@ -16,6 +16,8 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from training.halves import half_window
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -25,9 +27,9 @@ __all__ = [
     "Shape",
     "Student",
     "fold",
-    "half_window",
     "load_folded",
     "measure_norms",
+    "mixed",
     "read_snapshot",
 ]
 
@@ -90,12 +92,6 @@ SHAPES: Final[dict[str, Shape]] = {
         side=32, stem=8, widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), levels=2, root=True
     ),
 }
-
-
-def half_window(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the kernel and the strides of a pooling that gives a map's upper and lower half."""
-    half = -(-height // 2)
-    return (half, width), (max(height - half, 1), 1)
 
 
 class _ConvNorm(nn.Sequential):
@@ -195,6 +191,15 @@ def fold(student: Student) -> Student:
         convolution.bias = nn.Parameter((norm.bias - norm.running_mean * factor).detach())
         pair[1] = nn.Identity()
     return folded
+
+
+@torch.no_grad()
+def mixed(student: Student, other: Student, share: float) -> Student:
+    """Return a folded student between two, with `share` of the first one's weights."""
+    between = fold(student)
+    for weight, rest in zip(between.parameters(), fold(other).parameters(), strict=True):
+        weight.lerp_(rest, 1 - share)
+    return between
 
 
 def load_folded(student: Student, path: Path) -> None:

@@ -336,12 +336,13 @@ class Trainer:
         images = group.render(chosen, views, side)
         with self._autocast():
             embedding = self._compute(images)
-        embedding = self.heads.norm(embedding.float())
+        embedding = embedding.float()
         drift = torch.zeros((), device=self.device)
         if plan.keep:
             with torch.no_grad(), self._autocast():
                 before = self.origin(group.render(chosen, views.clear(), side))
-            drift = functional.mse_loss(embedding, self.heads.norm(before.float()))
+            drift = self._drift(embedding, before.float())
+        embedding = self.heads.norm(embedding)
         error = _regression_error(self.heads, embedding, projected)
         divergence = torch.zeros((), device=self.device)
         if scores.shape[1]:
@@ -360,6 +361,13 @@ class Trainer:
         total = total + plan.keep * drift
         parts = {"embedding": error, "logits": divergence, "labels": entropy, "drift": drift}
         return total, {name: part.detach() for name, part in parts.items()}
+
+    def _drift(self, embedding: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared change of the features, each by its variance."""
+        norm = self.heads.norm
+        assert norm.running_var is not None
+        # Not through the norm, whose trained scale could shrink what is measured.
+        return ((embedding - before).square() / (norm.running_var + norm.eps)).mean()
 
     def _gradients(self, batch: _Batch, side: int) -> tuple[_Gradients, dict[str, torch.Tensor]]:
         total, parts = self.loss(batch, side)

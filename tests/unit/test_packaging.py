@@ -23,6 +23,8 @@ SHIPPED = (
     "eyespot/backbones/eyespot-v0.onnx",
     "eyespot/backbones/eyespot-v1.md",
     "eyespot/backbones/eyespot-v1.onnx",
+    "eyespot/backbones/eyespot-v2.md",
+    "eyespot/backbones/eyespot-v2.onnx",
     "eyespot/cmake/eyespot-solver-targets-release.cmake",
     "eyespot/cmake/eyespot-solver-targets.cmake",
     "eyespot/cmake/eyespot-vision-targets-release.cmake",
@@ -95,4 +97,4 @@ def test_a_wheel_builds_with_all_in_it_and_stays_below_9_mb(installed, tmp_path)
     assert wheel.name.startswith(f"eyespot-{eyespot.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
         check_names(archive.namelist())
-    assert wheel.stat().st_size < 9e6
+    assert wheel.stat().st_size < 9.5e6

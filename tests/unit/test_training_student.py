@@ -439,8 +439,9 @@ def test_still_norms_and_a_loss_against_drift_hold_what_the_start_knows(
 ):
     out = tmp_path / "targets.npz"
     teach_pictures(bench, out, monkeypatch)
-    start, images = tmp_path / "start.onnx", torch.rand(8, 3, 32, 32)
-    onnx.save(to_onnx(trained_looking(), name="s", revision=0), start)
+    start, student = tmp_path / "start.onnx", trained_looking()
+    images = torch.rand(8, 3, 32, 32)
+    onnx.save(to_onnx(student, name="s", revision=0), start)
     wanted = torch.from_numpy(outputs(onnx.load(start), images)[0])
     words = [*bench, "--targets", str(out), "--set", f"start={start}", "--set", "images=480"]
     drifts = []
