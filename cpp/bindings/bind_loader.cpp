@@ -121,26 +121,29 @@ ImageView rgb_view(const CArray<std::uint8_t>& array, std::size_t index) {
 class PyLoader {
  public:
   PyLoader(const py::sequence& sources, const PixelSpec& spec, std::size_t batch_size,
-           const std::shared_ptr<ThreadPool>& pool, std::size_t prefetch,
+           const std::shared_ptr<ThreadPool>& pool, std::size_t callers, std::size_t prefetch,
            std::uint64_t max_file_bytes, const std::optional<CancelToken>& cancel,
            const std::optional<GivenVariants>& variants)
       : spec_(spec), by_variants_(variants.has_value()) {
     std::vector<ImageSource> items;
     items.reserve(py::len(sources));
     for (const py::handle source : sources) items.push_back(convert(source, items.size()));
+    const std::size_t n_workers = pool ? pool->size() : callers;
     ItemDecoder decoder;
     if (variants) {
       std::vector<Variants> wanted = variants_of(*variants, items.size());
       for (const Variants& one : wanted) n_slots_ = std::max(n_slots_, one.indices.size());
       decoder =
-          variant_decoder(spec, std::get<0>(*variants), std::move(wanted), n_slots_, pool->size());
+          variant_decoder(spec, std::get<0>(*variants), std::move(wanted), n_slots_, n_workers);
     } else {
-      decoder = plain_decoder(spec, pool->size());
+      decoder = plain_decoder(spec, n_workers);
     }
     loader_ = std::make_unique<Loader>(
         std::move(items), std::move(decoder),
-        LoaderOptions{
-            .batch_size = batch_size, .prefetch = prefetch, .max_file_bytes = max_file_bytes},
+        LoaderOptions{.batch_size = batch_size,
+                      .prefetch = prefetch,
+                      .callers = callers,
+                      .max_file_bytes = max_file_bytes},
         pool, cancel.value_or(CancelToken{}));
   }
   PyLoader(const PyLoader&) = delete;
@@ -220,10 +223,10 @@ class PyLoader {
 void bind_loader(py::module_& module) {
   py::class_<PyLoader>(module, "Loader", "Iterator over (pixels, first, pending, errors).")
       .def(py::init<const py::sequence&, const PixelSpec&, std::size_t,
-                    const std::shared_ptr<ThreadPool>&, std::size_t, std::uint64_t,
+                    const std::shared_ptr<ThreadPool>&, std::size_t, std::size_t, std::uint64_t,
                     const std::optional<CancelToken>&, const std::optional<GivenVariants>&>(),
            py::arg("sources"), py::arg("spec"), py::kw_only(), py::arg("batch_size"),
-           py::arg("pool"), py::arg("prefetch") = 0,
+           py::arg("pool") = py::none(), py::arg("callers") = 0, py::arg("prefetch") = 0,
            py::arg("max_file_bytes") = LoaderOptions{}.max_file_bytes,
            py::arg("cancel") = py::none(), py::arg("variants") = py::none())
       .def("__iter__", [](const py::object& self) { return self; })

@@ -21,6 +21,7 @@ from eyespot import training
 from eyespot.errors import DataError, ImageError, InvalidOption, ModelError
 from eyespot.export.onnx import METADATA_FACTS
 from eyespot.files import write_atomically
+from eyespot.image_rows import run_images
 from eyespot.metrics import ClassifierMetrics
 from eyespot.model_file import (
     damaged,
@@ -431,7 +432,8 @@ class ImageModel(Trainable, Generic[MetricsT]):
         progress: ProgressCallback | None,
         cancel: CancelToken | None,
     ) -> Inference:
-        rows = self._opened.runner.run_images(
+        rows = run_images(
+            self._opened.runner,
             images,
             self._opened.preprocessing,
             len(self.classes),

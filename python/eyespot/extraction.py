@@ -12,7 +12,7 @@ import numpy as np
 
 from eyespot import _core
 from eyespot.hashing import ContentHashes, hash_files, stamp_of
-from eyespot.inference import Filling, NetworkRunner, Rows, compacted
+from eyespot.image_rows import Filling, Rows, compacted, fill_rows
 from eyespot.progress import Phase, ProgressCallback, ProgressReporter
 from eyespot.segments import KEY
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from eyespot._core import CancelToken
     from eyespot.images import ImageInput
+    from eyespot.inference import NetworkRunner
     from eyespot.options import Preprocessing
     from eyespot.store import Shelf
     from eyespot.variants import Variants
@@ -86,7 +87,7 @@ def rows_by_way_of(
     cancel: CancelToken | None = None,
     variants: Variants | None = None,
 ) -> tuple[Rows, int]:
-    """Return what `NetworkRunner.run_images` would, and how many of the rows were in the store.
+    """Return what `run_images` would, and how many of the rows were in the store.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def rows_by_way_of(
     contents : ContentHashes
         Of `inputs`; an image without a digest goes past the store.
     runner, inputs, preprocessing, n_columns, n_threads, on_error, progress, cancel, variants
-        As in `NetworkRunner.run_images`.
+        As in `run_images`.
 
     Raises
     ------
@@ -128,7 +129,8 @@ def rows_by_way_of(
         places = places[[unchanged[image] for image in image_of[places].tolist()]]
         shelf.append(keys[places], values[places])
 
-    made, errors = runner.fill(
+    made, errors = fill_rows(
+        runner,
         [inputs[image] for image in images.tolist()],
         preprocessing,
         Filling(values=values, places=np.flatnonzero(missing), images=images, take=keep),

@@ -14,6 +14,7 @@ from eyespot import backbones, network
 from eyespot.budget import Budget, budget_of
 from eyespot.errors import AssumptionWarning, InvalidOption, ModelError
 from eyespot.extraction import contents_of, identity_of, rows_by_way_of
+from eyespot.image_rows import run_images
 from eyespot.images import image_list
 from eyespot.inference import NetworkRunner
 from eyespot.light_model import LightModel, take_apart
@@ -413,7 +414,8 @@ class FeatureExtractor:
                 )
         else:
             n_reused = 0
-            rows = self._runner.run_images(
+            rows = run_images(
+                self._runner,
                 images,
                 self._preprocessing,
                 self._n_features,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
@@ -109,6 +110,10 @@ class Loader:
         Not together with `pool`.
     pool : ThreadPool, optional
         Threads to share.
+    callers : int, optional
+        Decode in the threads that iterate, up to so many at a time, instead of in native ones:
+        each batch is decoded by, and goes to, the thread that asks for it. Not together with
+        `n_threads`, `pool` or `prefetch`.
     on_error : {"skip", "raise"}
         What an unreadable image does: it is left out and listed in `Batch.errors`, or it ends the
         iteration with a `DecodeError`.
@@ -136,8 +141,9 @@ class Loader:
     Notes
     -----
     Formats that the core does not decode (TIFF, GIF, BMP ...) and Pillow images are decoded by the
-    calling thread, one at a time. Ctrl-C ends the iteration within 100 ms. Leave the iteration
-    early as you like: dropping or closing a loader stops its work.
+    calling thread, or one of them, one at a time. Ctrl-C ends the iteration within 100 ms (with
+    `callers`, that of the main thread after the image at hand). Leave the iteration early as you
+    like: dropping or closing a loader stops its work.
 
     Examples
     --------
@@ -158,6 +164,7 @@ class Loader:
         batch_size: int = 32,
         n_threads: int = 0,
         pool: _core.ThreadPool | None = None,
+        callers: int = 0,
         on_error: Literal["skip", "raise"] = "skip",
         prefetch: int = 0,
         cancel: _core.CancelToken | None = None,
@@ -171,6 +178,11 @@ class Loader:
         prefetch = integer(prefetch, "prefetch", low=0)
         if pool is not None and n_threads != 0:
             raise _invalid("n_threads", "given together with pool; give one of them")
+        callers = integer(callers, "callers", low=0)
+        if callers and (pool is not None or n_threads or prefetch):
+            raise _invalid("callers", "given together with threads or prefetch; give one of them")
+        if pool is None and not callers:
+            pool = _core.ThreadPool(n_threads)
         if isinstance(preprocessing, Preprocessing):
             preprocessing = preprocessing.core_spec()
         elif not isinstance(cast("object", preprocessing), _core.PixelSpec):
@@ -193,12 +205,14 @@ class Loader:
             self._plans = [stream_plan(augmentation).core_plan()]
         elif (seed, epoch) != (0, 0):
             raise _invalid("epoch" if epoch else "seed", "given without augmentation")
+        self._filling = threading.Lock()
         items = self._items
         self._core = _core.Loader(
             sources if items is None else [sources[item.image] for item in items],
             self._spec,
             batch_size=batch_size,
-            pool=_core.ThreadPool(n_threads) if pool is None else pool,
+            pool=pool,
+            callers=callers,
             prefetch=prefetch,
             cancel=cancel,
             variants=None
@@ -300,7 +314,8 @@ class Loader:
         image = self._image(index)
         source = source_name(self._inputs[image], image)
         try:
-            decoded = self._decode(image, refusal)
+            with self._filling:  # Pillow's images are not for several threads at a time
+                decoded = self._decode(image, refusal)
             if self._items is None:
                 pixels[index - first] = _core.preprocess(decoded, self._spec)
             else:

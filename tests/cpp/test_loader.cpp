@@ -364,6 +364,74 @@ TEST_CASE("several threads may take batches from one loader, each batch once") {
   CHECK(std::ranges::all_of(seen, [](const auto& n) { return n.load() == 1; }));
 }
 
+TEST_CASE("without a pool the callers decode: each batch once, each by the thread that gets it") {
+  const std::vector<std::string> texts = numbers(3000);
+  for (const std::size_t n_callers : {1U, 2U, 5U}) {
+    std::vector<std::atomic<int>> busy(n_callers);
+    std::atomic<bool> foreign{false};
+    static thread_local bool is_caller = false;
+    ItemDecoder watched = text_decoder();
+    watched.from_bytes = [&](auto bytes, auto source, void* out, std::size_t index,
+                             std::size_t worker) {
+      if (busy[worker].fetch_add(1) != 0 || !is_caller) foreign = true;
+      decode_text(bytes, source, out, index, worker);
+      busy[worker].fetch_sub(1);
+    };
+    Loader loader(bytes_sources(texts), watched, {.batch_size = 7, .callers = n_callers}, nullptr);
+    std::vector<std::atomic<int>> seen(texts.size());
+    std::vector<std::thread> callers;
+    for (std::size_t i = 0; i < n_callers + 2; ++i) {  // two more have to wait for their turn
+      callers.emplace_back([&] {
+        is_caller = true;
+        while (const auto batch = loader.next()) {
+          for (std::size_t k = 0; k < batch->count; ++k) seen[value_at(*batch, k)].fetch_add(1);
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(std::ranges::all_of(seen, [](const auto& n) { return n.load() == 1; }));
+    CHECK_FALSE(foreign.load());
+    CHECK(loader.buffers_allocated() <= n_callers + 2);
+  }
+}
+
+TEST_CASE("without a pool bad items are values, and what is not about an item ends the run") {
+  const std::vector<std::string> texts = {"0", "corrupt", "2", "memory", "4", "crash", "6"};
+  std::vector<ImageSource> sources = bytes_sources(texts);
+  sources[4] = PendingSource{};
+  Loader loader(std::move(sources), text_decoder(), {.batch_size = 5}, nullptr);
+  const LoadedBatch batch = take(loader);
+  CHECK(batch.pending == std::vector<std::size_t>{4});
+  REQUIRE(batch.errors.size() == 2);
+  CHECK(batch.errors[0].index == 1);
+  CHECK(batch.errors[1].code == ErrorCode::out_of_memory);
+  CHECK(value_at(batch, 2) == 2);
+  CHECK_THROWS_AS((void)loader.next(), std::runtime_error);
+  CHECK_THROWS_AS((void)loader.next(), std::runtime_error);
+}
+
+TEST_CASE("without a pool cancel() and close() end the run after the image at hand") {
+  const std::vector<std::string> texts = numbers(64);
+  std::atomic<int> decoded{0};
+  CancelToken cancel;
+  ItemDecoder cancelling = text_decoder();
+  cancelling.from_bytes = [&](auto, auto, void*, std::size_t index, std::size_t) {
+    ++decoded;
+    if (index == 9) cancel.cancel();
+  };
+  Loader loader(bytes_sources(texts), cancelling, {.batch_size = 4}, nullptr, cancel);
+  (void)take(loader);
+  (void)take(loader);
+  CHECK_THROWS_AS((void)loader.next(), Error);
+  CHECK(decoded.load() == 10);
+  CHECK_THROWS_AS((void)loader.next(), Error);
+
+  Loader closed(bytes_sources(texts), text_decoder(), {.batch_size = 4}, nullptr);
+  (void)take(closed);
+  closed.close();
+  CHECK_FALSE(closed.next().has_value());
+}
+
 TEST_CASE("files are read whole; what cannot be read is named by path and reason") {
   const TemporaryFolder folder;
   const std::string gone = folder.write("gone", "4");
@@ -417,7 +485,7 @@ TEST_CASE("a file is read to its end, also when that is not where its size says"
 TEST_CASE("impossible options are refused") {
   CHECK_THROWS_AS(Loader({}, text_decoder(), {.batch_size = 0}, pool_of(1)), Error);
   CHECK_THROWS_AS(Loader({}, ItemDecoder{}, {}, pool_of(1)), Error);
-  CHECK_THROWS_AS(Loader({}, text_decoder(), {}, nullptr), Error);
+  CHECK_THROWS_AS(Loader({}, text_decoder(), {.callers = 0}, nullptr), Error);
   ItemDecoder vast = text_decoder();
   vast.item_bytes = std::numeric_limits<std::size_t>::max() / 4;
   const std::vector<std::string> texts = numbers(8);

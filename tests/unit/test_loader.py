@@ -103,6 +103,47 @@ def test_the_bytes_do_not_depend_on_threads_batches_or_how_an_image_is_given(fol
                 assert indices == list(range(40))
 
 
+def taken_by(loader, n_threads):
+    """Return all batches of a loader, taken by several threads, by position in the list."""
+    batches = []
+    takers = [threading.Thread(target=lambda: batches.extend(loader)) for _ in range(n_threads)]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join()
+    return sorted(batches, key=lambda batch: batch.indices[0])
+
+
+@pytest.mark.parametrize("callers", [1, 2, 5])
+def test_callers_that_decode_themselves_get_the_same_batches(folder, callers):
+    expected, _ = all_pixels(Loader(folder, PIXELS, batch_size=3))
+    with Loader(folder, PIXELS, batch_size=3, callers=callers) as loader:
+        batches = taken_by(loader, callers)
+    assert [int(i) for batch in batches for i in batch.indices] == list(range(len(folder)))
+    assert np.concatenate([batch.pixels for batch in batches]).tobytes() == expected.tobytes()
+
+
+def test_callers_may_share_one_pillow_image(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "a.bmp"
+    path.write_bytes(bmp_bytes(gradient(300, 300)))
+    images = [Image.open(path)] * 40  # not decoded yet; Pillow's own loading is for one thread
+    with Loader(images, PIXELS, batch_size=1, callers=5) as loader:
+        batches = taken_by(loader, 5)
+    assert [batch.errors for batch in batches] == [()] * 40
+    assert len({batch.pixels.tobytes() for batch in batches}) == 1
+
+
+def test_a_caller_that_decodes_stops_at_a_cancel_token(folder):
+    cancel = _core.CancelToken()
+    loader = Loader(folder, PIXELS, batch_size=2, callers=1, cancel=cancel)
+    next(loader)
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        next(loader)
+
+
 def test_pixels_in_memory_are_the_same_as_their_file():
     images = [gradient(40 + i, 50, seed=i) for i in range(6)]
     from_files, _ = all_pixels(Loader([png_bytes(image) for image in images], SMALL))
@@ -247,6 +288,9 @@ def test_names_that_are_not_text_come_back_whole(tmp_path):
         ({"n_threads": -1}, "n_threads"),
         ({"n_threads": 2000}, "n_threads"),
         ({"n_threads": 2, "pool": _core.ThreadPool(1)}, "pool"),
+        ({"callers": -1}, "callers"),
+        ({"callers": 2, "n_threads": 2}, "callers"),
+        ({"callers": 2, "prefetch": 2}, "callers"),
     ],
 )
 def test_options_out_of_range_are_refused(change, words):

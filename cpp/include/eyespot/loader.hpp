@@ -61,6 +61,8 @@ struct LoaderOptions {
   /// Batches in work or ready, beside those that the caller holds. 0: two, or as many as give every
   /// worker two items.
   std::size_t prefetch = 0;
+  /// Without a pool: threads that may be in next() at a time; another one waits for its turn.
+  std::size_t callers = 1;
   /// A larger file is an ItemError (limit_exceeded), found before it is read.
   std::uint64_t max_file_bytes = 536'870'912;  // 512 MiB
 };
@@ -106,13 +108,16 @@ struct LoadedBatch {
 /// buffers are used again, so memory does not depend on the length of the list. Work starts at the
 /// first next(). Results do not depend on the number of threads.
 ///
+/// With a null pool, the thread that calls next() decodes the batch that it gets, and nothing is
+/// decoded ahead: pixels are still in its cache when next() returns.
+///
 /// next() may be called from several threads; each batch goes to one of them. The destructor stops
 /// the work; it waits only for workers that are reading the caller's own memory (BytesSource,
 /// PixelsSource), for the time of one image.
 class Loader {
  public:
-  /// Throws Error(invalid_argument) for batch_size 0 or item_bytes 0, Error(limit_exceeded) when
-  /// the size of a batch overflows.
+  /// Throws Error(invalid_argument) for batch_size 0 or item_bytes 0, or neither pool nor callers;
+  /// Error(limit_exceeded) when the size of a batch overflows.
   Loader(std::vector<ImageSource> sources, ItemDecoder decoder, const LoaderOptions& options,
          std::shared_ptr<ThreadPool> pool, CancelToken cancel = {});
   ~Loader();
@@ -121,7 +126,8 @@ class Loader {
 
   /// The next batch, or none after the last one. The calling thread waits and calls `poll`; what
   /// poll throws travels on, and next() may be called again after it. Throws Error(cancelled)
-  /// within kPollInterval of the token's cancel(), Error(forked) in a forked child, and, when the
+  /// within kPollInterval of the token's cancel() (without a pool: after the image at hand, and
+  /// `poll` is not called), Error(forked) in a forked child, and, when the
   /// turn of its batch has come and at every call after that, what ended the run (ItemDecoder).
   [[nodiscard]] std::optional<LoadedBatch> next(const Poll& poll = {});
 

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -88,6 +89,7 @@ struct Loader::State {
   CancelToken cancel;
   std::shared_ptr<PixelPool> buffers;
   std::vector<detail::FileReader> readers;  // one a worker
+  std::vector<std::size_t> idle;            // without a pool: numbers of workers for callers to be
   // 0 until the first next(), then the process that the workers belong to.
   std::atomic<pid_t> owner{0};
 
@@ -211,9 +213,10 @@ struct Loader::State {
     }
   }
 
-  void add_batch() {
-    const auto slot = std::make_shared<Slot>();
-    LoadedBatch& batch = slot->batch;
+  // The next neighbouring items, not decoded yet.
+  [[nodiscard]] Slot next_slot() {
+    Slot slot;
+    LoadedBatch& batch = slot.batch;
     batch.first = next_item;
     batch.count = std::min(batch_size, sources.size() - next_item);
     batch.pixels = buffers->take();
@@ -221,43 +224,100 @@ struct Loader::State {
     for (std::size_t i = batch.first; i < batch.first + batch.count; ++i) {
       if (std::holds_alternative<PendingSource>(sources[i])) batch.pending.push_back(i);
     }
-    slot->remaining = batch.count - batch.pending.size();
-    window.push_back(slot);
+    slot.remaining = batch.count - batch.pending.size();
     next_item += batch.count;
+    return slot;
   }
+
+  void add_batch() { window.push_back(std::make_shared<Slot>(next_slot())); }
 
   // Takes the front batch, which is complete. Needs `mutex`.
   [[nodiscard]] LoadedBatch take_front() {
     const std::shared_ptr<Slot> slot = std::move(window.front());
     window.pop_front();
-    if (slot->failure) {
-      end(std::move(slot->failure));
+    return finished(*slot);
+  }
+
+  // What a slot has come to. Needs `mutex`.
+  [[nodiscard]] LoadedBatch finished(Slot& slot) {
+    if (slot.failure) {
+      end(std::move(slot.failure));
       std::rethrow_exception(ended);
     }
-    std::ranges::sort(slot->batch.errors, {}, &ItemError::index);
-    return std::move(slot->batch);
+    std::ranges::sort(slot.batch.errors, {}, &ItemError::index);
+    return std::move(slot.batch);
+  }
+
+  // The next batch, decoded by this thread; none after the last one. `lock` holds `mutex`.
+  [[nodiscard]] std::optional<LoadedBatch> load_here(std::unique_lock<std::mutex>& lock) {
+    changed.wait(lock, [this] { return closed || ended || !idle.empty(); });
+    if (ended) std::rethrow_exception(ended);
+    if (closed || next_item == sources.size()) return std::nullopt;
+    Slot slot = next_slot();
+    const LoadedBatch& batch = slot.batch;
+    const auto items = std::span(sources).subspan(batch.first, batch.count);
+    const bool borrowed = std::ranges::any_of(items, borrows);
+    if (borrowed) ++borrowing;
+    const std::size_t worker = idle.back();
+    idle.pop_back();
+    lock.unlock();
+    decode_all(slot, worker);
+    lock.lock();
+    idle.push_back(worker);
+    if (borrowed) --borrowing;
+    changed.notify_all();
+    throw_if_cancelled();
+    return finished(slot);
+  }
+
+  // All items of a slot that nobody else knows, until one fails for good.
+  void decode_all(Slot& slot, std::size_t worker) noexcept {
+    LoadedBatch& batch = slot.batch;
+    for (std::size_t i = batch.first; i < batch.first + batch.count; ++i) {
+      if (cancel.cancelled() || slot.failure) return;
+      if (std::holds_alternative<PendingSource>(sources[i])) continue;
+      std::byte* out = batch.pixels.data() + (i - batch.first) * decoder.item_bytes;
+      Outcome outcome = attempt(i, out, worker);
+      // next_slot() has reserved the room, so this cannot throw.
+      if (outcome.error) batch.errors.push_back(*std::move(outcome.error));
+      slot.failure = std::move(outcome.failure);
+    }
+  }
+
+  // Needs `mutex`.
+  void throw_if_cancelled() {
+    if (!cancel.cancelled()) return;
+    end(std::make_exception_ptr(
+        Error(ErrorCode::cancelled, "", "loading was cancelled by the caller")));
+    std::rethrow_exception(ended);
   }
 };
 
 Loader::Loader(std::vector<ImageSource> sources, ItemDecoder decoder, const LoaderOptions& options,
                std::shared_ptr<ThreadPool> pool, CancelToken cancel)
     : state_(std::make_shared<State>()), pool_(std::move(pool)) {
-  if (options.batch_size == 0 || decoder.item_bytes == 0 || pool_ == nullptr) {
+  const std::size_t n_workers = pool_ != nullptr ? pool_->size() : options.callers;
+  if (options.batch_size == 0 || decoder.item_bytes == 0 || n_workers == 0) {
     throw Error(ErrorCode::invalid_argument, "Loader",
-                "batch_size and item_bytes must be at least 1, and there must be a pool");
+                "batch_size and item_bytes must be at least 1, and so must callers where there is "
+                "no pool");
   }
   State& state = *state_;
   state.sources = std::move(sources);
   state.decoder = std::move(decoder);
   state.batch_size = std::min(options.batch_size, std::max<std::size_t>(state.sources.size(), 1));
-  state.prefetch =
-      options.prefetch != 0 ? options.prefetch : default_prefetch(state.batch_size, pool_->size());
+  state.prefetch = pool_ == nullptr        ? n_workers
+                   : options.prefetch != 0 ? options.prefetch
+                                           : default_prefetch(state.batch_size, n_workers);
   state.max_file_bytes = options.max_file_bytes;
   state.cancel = std::move(cancel);
   state.buffers = std::make_shared<PixelPool>(
       checked_mul(state.batch_size, state.decoder.item_bytes, "batch"),
       std::min(state.prefetch, state.sources.size() / state.batch_size + 1) + 1);
-  state.readers.resize(pool_->size());
+  state.readers.resize(n_workers);
+  if (pool_ == nullptr) {
+    for (std::size_t worker = 0; worker < n_workers; ++worker) state.idle.push_back(worker);
+  }
 }
 
 Loader::~Loader() {
@@ -286,11 +346,8 @@ std::optional<LoadedBatch> Loader::next(const Poll& poll) {
   while (true) {
     if (state.ended) std::rethrow_exception(state.ended);
     if (state.closed) return std::nullopt;
-    if (state.cancel.cancelled()) {
-      state.end(std::make_exception_ptr(
-          Error(ErrorCode::cancelled, "", "loading was cancelled by the caller")));
-      continue;
-    }
+    state.throw_if_cancelled();
+    if (pool_ == nullptr) return state.load_here(lock);
     state.fill(state_, *pool_);
     if (state.ended) continue;
     if (state.window.empty()) return std::nullopt;
