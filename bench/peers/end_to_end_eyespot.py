@@ -11,6 +11,7 @@ REQUIREMENTS = None
 
 class Peer:
     def __init__(self, options):
+        import onnx
         import onnxruntime
 
         import eyespot
@@ -23,8 +24,13 @@ class Peer:
             l2=options["l2"],
             n_threads=options["threads"],
         )
-        self.versions = {"eyespot": eyespot.__version__, "onnxruntime": onnxruntime.__version__}
-        _ = eyespot.ImageClassifier, eyespot.FeatureExtractor, eyespot.DataSource  # imports them
+        self.versions = {
+            "eyespot": eyespot.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        }
+        # Imports are not timed, for any peer; these are lazy.
+        _ = eyespot.ImageClassifier, eyespot.FeatureExtractor, eyespot.DataSource
 
     def run(self):
         import dataclasses

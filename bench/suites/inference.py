@@ -23,10 +23,10 @@ IMAGES = {"mobilenet_v3_small": 128, "mobilenet_v2": 64, "resnet18": 32}
 
 
 class Suite:
-    # eyespot: T callers, one image a call, operators of one thread; callers_8: the same by eight
+    # eyespot: T callers, one image a call, operators of one thread; callers_4: the same by four
     # images; intra_op: one caller, operators of T threads that sleep when idle; spinning: ONNX
     # Runtime's defaults with T threads.
-    peers = ("eyespot", "callers_8", "intra_op", "spinning")
+    peers = ("eyespot", "callers_4", "intra_op", "spinning")
     fresh_process = False
 
     def __init__(self, data: Path) -> None:  # noqa: ARG002 - a suite of its own networks

@@ -84,9 +84,10 @@ class Batching:
     ) -> NDArray[np.float32]:
         if self._together:
             return self._runner.run(pixels, options)
-        if self._trials_left and self._lock.acquire(blocking=False):
+        if self._lock.acquire(blocking=False):
             try:
-                return self._try(pixels, options)
+                if self._trials_left:
+                    return self._try(pixels, options)
             finally:
                 self._lock.release()
         return self._runner.rows(pixels, options)

@@ -88,7 +88,7 @@ class NetworkRunner:
         first = self._input.shape[0] if self._input.shape else None
         self.batch: int | None = first if isinstance(first, int) else None
         heavy = self.batch is None and len(model) >= _HEAVY
-        self.groupable = heavy and operators(model) <= _BY_IMAGE
+        self.groupable = heavy and _treats_images_apart(model)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -154,6 +154,13 @@ class NetworkRunner:
                 padding = [(0, self.batch - len(part))] + [(0, 0)] * (part.ndim - 1)
                 results.append(self.run(np.pad(part, padding), options)[: len(part)])
         return np.concatenate(results) if results else np.empty((0, 0), np.float32)
+
+
+def _treats_images_apart(model: bytes) -> bool:
+    try:
+        return operators(model) <= _BY_IMAGE
+    except ValueError:  # ONNX Runtime takes files of a form of its own, too
+        return False
 
 
 def open_session(model: bytes, *, source: str) -> onnxruntime.InferenceSession:

@@ -327,7 +327,8 @@ def check_model(model: LightModel) -> None:
         message = f"the model would take {size / 2**30:.1f} GiB; one ONNX file holds up to 2 GiB"
         raise ExportError(message, source="backbone")
     try:
-        onnx.checker.check_model(_weights_as_inputs(model), full_check=True)
+        checked = _weights_as_inputs(model) if model.weights else model.proto
+        onnx.checker.check_model(checked, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         message = f"backbone and head do not make a valid model: {error}"
         raise ExportError(message, source="backbone") from error
