@@ -138,13 +138,12 @@ class PyLoader {
     } else {
       decoder = plain_decoder(spec, n_workers);
     }
-    loader_ = std::make_unique<Loader>(
-        std::move(items), std::move(decoder),
-        LoaderOptions{.batch_size = batch_size,
-                      .prefetch = prefetch,
-                      .callers = callers,
-                      .max_file_bytes = max_file_bytes},
-        pool, cancel.value_or(CancelToken{}));
+    loader_ = std::make_unique<Loader>(std::move(items), std::move(decoder),
+                                       LoaderOptions{.batch_size = batch_size,
+                                                     .prefetch = prefetch,
+                                                     .callers = callers,
+                                                     .max_file_bytes = max_file_bytes},
+                                       pool, cancel.value_or(CancelToken{}));
   }
   PyLoader(const PyLoader&) = delete;
   PyLoader& operator=(const PyLoader&) = delete;

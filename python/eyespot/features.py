@@ -96,7 +96,7 @@ class FeatureExtractor:
         self,
         *,
         name: str,
-        model: bytes,
+        model: LightModel,
         runner: NetworkRunner,
         n_features: int,
         preprocessing: Preprocessing,
@@ -284,7 +284,7 @@ class FeatureExtractor:
             "file_sha256": self._file_sha256,
             "assumptions": list(self._assumptions),
         }
-        return values, self._model
+        return values, self._model.to_bytes()
 
     @classmethod
     def from_parts(cls, values: Mapping[str, Any], model: bytes) -> Self:
@@ -299,10 +299,11 @@ class FeatureExtractor:
         ModelError
             If ONNX Runtime refuses the network.
         """
+        runner = NetworkRunner(model, source=values["source"])  # refuses what is no network
         return cls(
             name=values["name"],
-            model=model,
-            runner=NetworkRunner(model, source=values["source"]),
+            model=take_apart(model),
+            runner=runner,
             n_features=values["n_features"],
             preprocessing=Preprocessing.from_json(values["preprocessing"]),
             output_name=values["output_name"],
@@ -457,11 +458,11 @@ class FeatureExtractor:
         """
         import onnx
 
-        return onnx.load_model_from_string(self._model)
+        return onnx.load_model_from_string(self._model.to_bytes())
 
     def light_model(self) -> LightModel:
-        """Return `onnx_model` with its large weights apart, which costs next to nothing."""
-        return take_apart(self._model)
+        """Return `onnx_model` with its large weights apart; it is shared, and not to be changed."""
+        return self._model
 
 
 def _invalid(message: str, source: str) -> InvalidOption:
@@ -525,7 +526,7 @@ def _check_fit(preprocessing: Preprocessing, contract: InputContract, what: str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
-    model: bytes
+    model: LightModel
     runner: NetworkRunner
     n_features: int
     notes: list[str]
@@ -572,7 +573,7 @@ def _prepare(
         output = rows
     n_features = int(output.shape[1])
     network.set_output_shape(part, batch, n_features)
-    return _Prepared(model=light.to_bytes(), runner=runner, n_features=n_features, notes=notes)
+    return _Prepared(model=light, runner=runner, n_features=n_features, notes=notes)
 
 
 def _set_input_shape(

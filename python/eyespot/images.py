@@ -80,8 +80,9 @@ def read_image(image: ImageInput, *, background: Color = WHITE) -> NDArray[np.ui
 
 def is_pillow(image: object) -> bool:
     """Tell whether `image` is a Pillow image, without importing Pillow."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(image, module.Image)
+    # While another thread imports the module, the class may not be there yet.
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def source_name(image: ImageInput, index: int) -> str:

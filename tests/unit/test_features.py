@@ -617,7 +617,9 @@ def test_ctrl_c_ends_the_call_soon():
         extractor.extract(photos)
     assert time.monotonic() - started < 2
     timer.join()
-    assert threading.active_count() == before
+    while threading.active_count() > before:  # a worker in the middle of an image ends after it
+        assert time.monotonic() - started < 5
+        time.sleep(0.01)
 
 
 UPRIGHT = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ PIXELS = gradient(9, 14, seed=3)
 
 
 # What is taken
+
+
+def test_bytes_are_no_pillow_image_while_another_thread_imports_pillow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))  # without its classes
+    assert images.source_name(b"", 3) == "<bytes #3>"
 
 
 @pytest.mark.parametrize(
