@@ -237,6 +237,9 @@ class _Worker(threading.Thread):
         Makes the network stop in the middle of an image, when told to terminate.
     loading : bool
         Whether it decodes just now: then it does not stop before the image is done.
+    ended : bool
+        Whether it has done all that it will do. ``is_alive`` cannot tell: a ``join`` that Ctrl-C
+        interrupts leaves a thread that runs marked as one that has ended (bpo-45274).
     """
 
     def __init__(self, run: _Run, loader: Loader) -> None:
@@ -245,6 +248,7 @@ class _Worker(threading.Thread):
         super().__init__(name="eyespot-run", daemon=False)
         self.options = onnxruntime.RunOptions()
         self.loading = False
+        self.ended = False
         self._run_of = run
         self._loader = loader
 
@@ -263,6 +267,9 @@ class _Worker(threading.Thread):
             if not run.stop.cancelled:
                 run.failure = error
                 run.stop.cancel()
+        finally:
+            self.ended = True
+            run.ended.release()
 
 
 class _Run:
@@ -301,6 +308,7 @@ class _Run:
         self.failure: BaseException | None = None
         self.lock = threading.Lock()
         self.stop = _core.CancelToken()
+        self.ended = threading.Semaphore(0)  # counts workers
 
     def work(self, reporter: ProgressReporter, cancel: CancelToken | None) -> None:
         """Run to the end; stop all threads before leaving in any way."""
@@ -331,15 +339,17 @@ class _Run:
             try:
                 for worker in workers:
                     worker.start()
-                for worker in workers:
-                    while worker.is_alive():
-                        worker.join(_POLL_S)
+                for _ in workers:
+                    while not self.ended.acquire(timeout=_POLL_S):
                         look()
                 finished = True
             finally:
                 if not finished:
                     self._abandon(workers)
                     self._tell_ready()
+                for worker in workers:
+                    if worker.ended:  # but for its last breath
+                        worker.join()
         look()
         if self.on_error == "raise" and self.bad:
             first = min(self.bad, key=lambda error: error.index)
@@ -373,7 +383,7 @@ class _Run:
         started = [worker for worker in workers if worker.ident is not None]
         patience = time.monotonic() + _PATIENCE_S
         while any(
-            worker.is_alive() and not (worker.loading and time.monotonic() > patience)
+            not worker.ended and not (worker.loading and time.monotonic() > patience)
             for worker in started
         ):
             time.sleep(_ABANDON_POLL_S)
