@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "eyespot/error.hpp"
@@ -366,7 +367,7 @@ TEST_CASE("several threads may take batches from one loader, each batch once") {
 
 TEST_CASE("without a pool the callers decode: each batch once, each by the thread that gets it") {
   const std::vector<std::string> texts = numbers(3000);
-  for (const std::size_t n_callers : {1U, 2U, 5U}) {
+  for (const auto& [n_callers, n_waiting] : {std::pair{1U, 0U}, {2U, 0U}, {5U, 0U}, {2U, 3U}}) {
     std::vector<std::atomic<int>> busy(n_callers);
     std::atomic<bool> foreign{false};
     static thread_local bool is_caller = false;
@@ -380,7 +381,8 @@ TEST_CASE("without a pool the callers decode: each batch once, each by the threa
     Loader loader(bytes_sources(texts), watched, {.batch_size = 7, .callers = n_callers}, nullptr);
     std::vector<std::atomic<int>> seen(texts.size());
     std::vector<std::thread> callers;
-    for (std::size_t i = 0; i < n_callers + 2; ++i) {  // two more have to wait for their turn
+    callers.reserve(n_callers + n_waiting);
+    for (std::size_t i = 0; i < n_callers + n_waiting; ++i) {
       callers.emplace_back([&] {
         is_caller = true;
         while (const auto batch = loader.next()) {
@@ -391,7 +393,7 @@ TEST_CASE("without a pool the callers decode: each batch once, each by the threa
     for (std::thread& caller : callers) caller.join();
     CHECK(std::ranges::all_of(seen, [](const auto& n) { return n.load() == 1; }));
     CHECK_FALSE(foreign.load());
-    CHECK(loader.buffers_allocated() <= n_callers + 2);
+    if (n_waiting == 0) CHECK(loader.buffers_allocated() <= n_callers);
   }
 }
 
