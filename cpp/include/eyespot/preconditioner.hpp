@@ -44,8 +44,8 @@ using RowCurvatures =
     std::function<void(std::span<const std::uint32_t> rows, std::span<double> curvatures)>;
 
 /// The moments that suit the way on from one point: where the classes are told apart with ease, the
-/// loss is flat, and the rows that bend it least, by 2 % of all curvature, are left out. `plain` are
-/// those of the same data, `least` the curvature to assume where all rows are told apart with
+/// loss is flat, and the rows that bend it least, by 2 % of all curvature, are left out. `plain`
+/// are those of the same data, `least` the curvature to assume where all rows are told apart with
 /// certainty.
 [[nodiscard]] CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows,
                                            const float* weights, const FeatureMoments& plain,
