@@ -6,6 +6,7 @@ python -m bench.report [FOLDER]
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,25 @@ def summary(records: list[dict[str, Any]]) -> str:
                 for peer in result["peers"]
                 if peer in result["ratios"]
             )
-            rows.append(
+            row = (
                 f"| {record['suite'].replace('_', ' ')}: {result['case'].replace('_', ' ')} "
                 f"| {result['threads']} "
                 f"| {figures['units_per_second']:,.0f} {result['unit']}/s | {words} |"
             )
+            rows.append((record["suite"], by_number(result["case"]), result["threads"], row))
     if rows:
         head = [
             "| workload | threads | eyespot | time of others / eyespot's |",
             "|---|---|---|---|",
         ]
-        tables.append("\n".join([*head, *rows]))
+        tables.append("\n".join([*head, *(row for *_, row in sorted(rows))]))
     return "\n\n".join(tables) or "No result is published yet."
+
+
+def by_number(text: str) -> list[tuple[int, str]]:
+    """Return a key that orders texts by the numbers in them, not by their digits."""
+    parts = re.findall(r"\d+|\D+", text)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def ratio_words(result: dict[str, Any], peer: str) -> str:
