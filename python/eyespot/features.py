@@ -75,7 +75,7 @@ class FeatureExtractor:
     --------
     >>> extractor = FeatureExtractor.default()
     >>> extractor.n_features
-    672
+    960
     >>> extractor.preprocessing.width
     144
     """
