@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+import eyespot
 from photos import photo_folder
 from small_model import small_model
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "export.md"
+PACKAGE = Path(eyespot.__file__).parent
+WITH_EXAMPLES = sorted(
+    ".".join(("eyespot", *path.relative_to(PACKAGE).with_suffix("").parts))
+    for path in PACKAGE.rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_of_a_module_are_true(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def test_the_examples_on_exporting_run(tmp_path, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import math
 import os
@@ -15,7 +14,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from eyespot import metrics
 from eyespot.errors import DataError, ImageError, InvalidOption
 from eyespot.metrics import ClassifierMetrics
 from eyespot.rendering import display_width, shorten, text_table
@@ -443,9 +441,3 @@ def test_the_numbers_agree_with_scikit_learn(n_classes, n_images, skill):
     assert metrics.macro_f1 == pytest.approx(f1.mean(), abs=1e-14)
     assert metrics.macro_precision == pytest.approx(precision.mean(), abs=1e-14)
     assert metrics.macro_recall == pytest.approx(recall.mean(), abs=1e-14)
-
-
-def test_the_examples_in_the_documentation_are_true():
-    results = doctest.testmod(metrics)
-    assert results.attempted > 0
-    assert results.failed == 0

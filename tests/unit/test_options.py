@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from eyespot import options
 from eyespot.errors import InvalidOption
 from eyespot.options import CropPolicy, ModelParameters, SplitStrategy
 
@@ -141,9 +139,3 @@ def test_replace_changes_what_is_named_and_refuses_a_mistyped_name():
 def test_parameters_can_be_pickled():
     parameters = ModelParameters(class_weights={"a": 2.0}, crop="fit")
     assert pickle.loads(pickle.dumps(parameters)) == parameters
-
-
-def test_the_examples_in_the_documentation_are_true():
-    results = doctest.testmod(options)
-    assert results.attempted > 0
-    assert results.failed == 0
