@@ -10,7 +10,6 @@ import numpy as np
 
 from eyespot.calibration import expected_calibration_error
 from eyespot.errors import DataError, ImageError, printable
-from eyespot.files import write_atomically
 from eyespot.measuring import (
     LEAST_PROBABILITY,
     as_csv,
@@ -33,7 +32,7 @@ from eyespot.mistakes import (
     mistakes_text,
 )
 from eyespot.options import integer
-from eyespot.pages import check_form
+from eyespot.pages import save_as
 from eyespot.rendering import STYLE, heat_map, html_table, percent, text_table
 
 if TYPE_CHECKING:
@@ -418,17 +417,14 @@ class ClassifierMetrics:
         ExportError
             If the file cannot be written.
         """
-        target = check_form(path, "an evaluation")
-        kind = target.suffix.lower()
-        if kind == ".html":
-            figures = replace(self, mistakes=())._repr_html_()
-            text = mistakes_page(figures, self.mistakes, target.parent)
-        elif kind == ".csv":
-            text = as_csv([asdict(mistake) for mistake in self.mistakes], MISTAKE_COLUMNS)
-        else:
-            text = self.to_json(indent=2) + "\n"
-        write_atomically(target, printable(text).encode())
-        return target
+        figures = replace(self, mistakes=())
+        return save_as(
+            path,
+            "an evaluation",
+            page=lambda folder: mistakes_page(figures._repr_html_(), self.mistakes, folder),
+            table=lambda: as_csv([asdict(one) for one in self.mistakes], MISTAKE_COLUMNS),
+            json=lambda: self.to_json(indent=2),
+        )
 
     def confusion_frame(self) -> pd.DataFrame:
         """Return `confusion` as a data frame, true classes down and predicted ones across.

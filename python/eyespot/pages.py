@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from eyespot.errors import InvalidOption
+from eyespot.errors import InvalidOption, printable
+from eyespot.files import write_atomically
 from eyespot.loader import Loader
 from eyespot.options import CropPolicy, Preprocessing
 from eyespot.rendering import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["MOST_SHOWN", "Pictures", "cards", "check_form", "document", "escaped", "section"]
+__all__ = [
+    "MOST_SHOWN",
+    "Pictures",
+    "cards",
+    "check_form",
+    "document",
+    "escaped",
+    "save_as",
+    "section",
+]
 
 #: Of a kind: more than a person looks through, and a page of some megabytes.
 MOST_SHOWN: Final = 100
@@ -49,6 +59,46 @@ figcaption a { color: inherit; }
 .rather { font-weight: 600; }
 ul { margin: 0; padding-left: 20px; overflow-wrap: anywhere; }
 """.strip()
+
+
+def save_as(
+    path: str | os.PathLike[str],
+    what: str,
+    *,
+    page: Callable[[Path], str],
+    table: Callable[[], str],
+    json: Callable[[], str],
+) -> Path:
+    """Write a page, a table or JSON in one step, by the ending of the name.
+
+    Parameters
+    ----------
+    path : path
+        See `check_form`.
+    what : str
+        What it is, for messages.
+    page : callable
+        Returns the HTML of a page that will lie in the folder it is told.
+    table, json : callable
+        Return the text of a CSV file and of a JSON file.
+
+    Raises
+    ------
+    InvalidOption
+        See `check_form`.
+    ExportError
+        If the file cannot be written.
+    """
+    target = check_form(path, what)
+    match target.suffix.lower():
+        case ".html":
+            text = page(target.parent)
+        case ".csv":
+            text = table()
+        case _:
+            text = json() + "\n"
+    write_atomically(target, printable(text).encode())
+    return target
 
 
 def check_form(path: str | os.PathLike[str], what: str) -> Path:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import onnx
@@ -17,16 +18,21 @@ from onnx import TensorProto, helper, numpy_helper
 from eyespot import backbones
 from eyespot.network import read_network
 
-torch = pytest.importorskip("torch", reason="needs PyTorch, as the recipe's training step does")
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+if find_spec("torch") is None:
+    pytest.skip("needs PyTorch, as the recipe's training step does", allow_module_level=True)
+if find_spec("PIL") is None:
+    pytest.skip("needs Pillow", allow_module_level=True)
 
-from training import train as recipe  # noqa: E402
-from training.augment import centre_view, draw_views, normalise, render, within  # noqa: E402
-from training.export import byte_weights, half_weights, share_weights, to_onnx  # noqa: E402
-from training.graph import OnnxNetwork  # noqa: E402
-from training.plan import PRESETS, changed  # noqa: E402
-from training.shards import ShardWriter, load_pictures  # noqa: E402
-from training.student import (  # noqa: E402
+import torch
+from PIL import Image
+
+from training import train as recipe
+from training.augment import centre_view, draw_views, normalise, render, within
+from training.export import byte_weights, half_weights, share_weights, to_onnx
+from training.graph import OnnxNetwork
+from training.plan import PRESETS, changed
+from training.shards import ShardWriter, load_pictures
+from training.student import (
     SHAPES,
     Student,
     fold,
@@ -34,7 +40,7 @@ from training.student import (  # noqa: E402
     measure_norms,
     read_snapshot,
 )
-from training.targets import Projection, StoredTargets, Teacher  # noqa: E402
+from training.targets import Projection, StoredTargets, Teacher
 
 TINY = SHAPES["tiny"]
 

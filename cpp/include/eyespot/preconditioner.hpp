@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -51,6 +52,16 @@ using RowCurvatures =
                                            const float* weights, const FeatureMoments& plain,
                                            const RowCurvatures& curvatures, double least,
                                            ThreadPool* pool, const Poll& poll);
+
+class Preconditioner;
+
+/// The metric for a loss of which nothing is known but a bound on its curvature: of the Gram matrix
+/// of the rows, or, without it, of the variance of `moments` alone. Arguments as in
+/// feature_moments.
+[[nodiscard]] std::shared_ptr<const Preconditioner> bound_metric(
+    const RowsView& features, std::size_t n_rows, const float* weights,
+    const FeatureMoments& moments, double curvature, double l2, bool with_gram, ThreadPool* pool,
+    const Poll& poll);
 
 /// What a Preconditioner of a Gram matrix costs to make, in evaluations of a linear objective:
 /// infinity where its use at every iteration would cost more than it saves. A matter of the shape

@@ -79,7 +79,10 @@ class Container {
 [[noreturn]] void fail_status(VP8StatusCode status, std::size_t needed, std::string_view source) {
   switch (status) {
     case VP8_STATUS_OUT_OF_MEMORY:
-      (void)std::make_unique_for_overwrite<std::uint8_t[]>(needed);
+      if (needed > 0) {
+        const auto block = std::make_unique_for_overwrite<std::uint8_t[]>(needed);
+        *static_cast<volatile std::uint8_t*>(block.get()) = 0;  // or a compiler leaves it out
+      }
       fail(ErrorCode::corrupt_image, source, "WebP bitstream is broken");
     case VP8_STATUS_NOT_ENOUGH_DATA:
       fail(ErrorCode::corrupt_image, source, "WebP ends before its image is complete");

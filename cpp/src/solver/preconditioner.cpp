@@ -296,6 +296,18 @@ double gram_cost(std::size_t n_rows, std::size_t n_features, std::size_t n_class
   return (0.9 * used * d * d + 2.2 * d * d * d) / (4 * n * d * k + 4000 * n);
 }
 
+std::shared_ptr<const Preconditioner> bound_metric(const RowsView& features, std::size_t n_rows,
+                                                   const float* weights,
+                                                   const FeatureMoments& moments, double curvature,
+                                                   double l2, bool with_gram, ThreadPool* pool,
+                                                   const Poll& poll) {
+  if (!with_gram) {
+    return std::make_shared<const Preconditioner>(features.cols, moments.variance, curvature, l2);
+  }
+  return std::make_shared<const Preconditioner>(
+      feature_moments(features, n_rows, weights, pool, poll), curvature, l2, pool, poll);
+}
+
 Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, double l2,
                                ThreadPool* pool, const Poll& poll)
     : n_features_(moments.mean.size()), curvature_(curvature) {

@@ -60,19 +60,6 @@ std::vector<float> padded(const float* values, std::size_t n) {
   return out;
 }
 
-std::shared_ptr<const Preconditioner> sigmoid_metric(const MultiLabelRows& data,
-                                                     const FeatureMoments& moments,
-                                                     double curvature, double l2, bool cheap,
-                                                     ThreadPool* pool, const Poll& poll) {
-  if (!cheap) {
-    return std::make_shared<const Preconditioner>(data.features.cols, moments.variance, curvature,
-                                                  l2);
-  }
-  return std::make_shared<const Preconditioner>(
-      feature_moments(data.features, data.n_rows, data.weights, pool, poll), curvature, l2, pool,
-      poll);
-}
-
 }  // namespace
 
 SigmoidObjective::SigmoidObjective(const MultiLabelRows& data, const FeatureMoments& moments,
@@ -131,8 +118,8 @@ LinearFit sigmoid_fit(const MultiLabelRows& data, double l2, const LbfgsOptions&
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
   LinearFit::MetricAt metric_at = [=](std::span<const float>, std::span<const double>,
                                       const Poll& go) {
-    return sigmoid_metric(data, moments, sigmoid_curvature(data), l2, cost <= kCheapMetric, pool,
-                          go);
+    return bound_metric(data.features, data.n_rows, data.weights, moments, sigmoid_curvature(data),
+                        l2, cost <= kCheapMetric, pool, go);
   };
   return {std::make_unique<SigmoidObjective>(data, moments, l2, pool), options,
           std::numeric_limits<double>::infinity(), std::move(metric_at), pool};
@@ -161,7 +148,8 @@ PathResult cross_validate(const MultiLabelRows& data, const FeatureMoments& mome
           },
       .metric =
           [&](double l2, std::span<const float>, std::span<const double>) {
-            return sigmoid_metric(data, moments, curvature, l2, cheap, pool, poll);
+            return bound_metric(data.features, data.n_rows, data.weights, moments, curvature, l2,
+                                cheap, pool, poll);
           },
       .loss =
           [&](solver::Fold& one, const Poll& go) {

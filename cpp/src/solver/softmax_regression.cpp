@@ -107,14 +107,8 @@ std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
                        kLeastCurvature / static_cast<double>(data.n_classes), pool, poll);
     return std::make_shared<const Preconditioner>(curved.moments, curved.curvature, l2, pool, poll);
   }
-  const double curvature = softmax_curvature(data.n_classes);
-  if (!cheap) {
-    return std::make_shared<const Preconditioner>(data.features.cols, moments.variance, curvature,
-                                                  l2);
-  }
-  return std::make_shared<const Preconditioner>(
-      feature_moments(data.features, data.n_rows, data.weights, pool, poll), curvature, l2, pool,
-      poll);
+  return bound_metric(data.features, data.n_rows, data.weights, moments,
+                      softmax_curvature(data.n_classes), l2, cheap, pool, poll);
 }
 
 LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& options,

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from eyespot.errors import printable
-from eyespot.files import write_atomically
 from eyespot.measuring import as_csv, as_json, pandas, skipped_text
-from eyespot.pages import check_form
+from eyespot.pages import save_as
 from eyespot.rendering import percent, short_path, text_table
+from eyespot.reviewing.page import page
 
 if TYPE_CHECKING:
     import os
@@ -210,18 +210,13 @@ class DataReview:
         ExportError
             If the file cannot be written.
         """
-        target = check_form(path, "a review")
-        kind = target.suffix.lower()
-        if kind == ".html":
-            from eyespot.reviewing.page import page
-
-            text = page(self, target.parent)
-        elif kind == ".csv":
-            text = as_csv(self.rows(), _COLUMNS)
-        else:
-            text = self.to_json(indent=2) + "\n"
-        write_atomically(target, printable(text).encode())
-        return target
+        return save_as(
+            path,
+            "a review",
+            page=lambda folder: page(self, folder),
+            table=lambda: as_csv(self.rows(), _COLUMNS),
+            json=lambda: self.to_json(indent=2),
+        )
 
     def __repr__(self) -> str:
         return f"<DataReview of {self.n_images:,} images: {self.counts}>"

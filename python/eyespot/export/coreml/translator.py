@@ -326,9 +326,9 @@ class Translator:
         except Unsupported as error:
             self._problem(node, str(error))
             return missing
-        except (ValueError, TypeError, NotImplementedError, KeyError, AssertionError) as error:
-            # All of them are coremltools' own: its builder checks shapes and types, and what it
-            # refuses is not for us to repair.
+        except (ValueError, TypeError, RuntimeError, KeyError, AssertionError) as error:
+            # What coremltools' builder raises where it checks shapes and types: several classes,
+            # and no common base. What it refuses is not for us to repair.
             self._problem(node, f"coremltools: {error}")
             return missing
         results: Sequence[Any] = result if isinstance(result, (list, tuple)) else [result]
