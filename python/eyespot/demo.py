@@ -65,7 +65,7 @@ def run(
     ----------
     photos : Path or None
         One folder of photos per label, of which a quarter is kept for the test; ``None`` makes a
-        small set of real photos in a temporary folder.
+        small set of real photos, in a folder beside `output`.
     output : Path, optional
         Where to keep the model, with its exports and the review beside it; without it, all go with
         the temporary folder.
@@ -84,7 +84,8 @@ def run(
 
     with tempfile.TemporaryDirectory(prefix="eyespot-demo-") as folder:
         start = time.perf_counter()
-        train_data, test_data = _photos(photos, Path(folder))
+        samples = Path(folder) if output is None else output.with_name(f"{output.stem}-photos")
+        train_data, test_data = _photos(photos, samples)
         count = len(train_data.classes)
         labels = f"{count:,} label{'s' if count > 1 else ''}: {', '.join(train_data.classes)}"
         say(
@@ -152,11 +153,11 @@ def run(
     return Demonstration(model=reloaded, metrics=metrics, seconds=seconds)
 
 
-def _photos(photos: Path | None, folder: Path) -> tuple[DataSource, DataSource]:
+def _photos(photos: Path | None, samples: Path) -> tuple[DataSource, DataSource]:
     if photos is None:
         from eyespot.samples import build_sample_photos
 
-        train_folder, test_folder = build_sample_photos(folder)
+        train_folder, test_folder = build_sample_photos(samples)
         return (
             DataSource.labeled_directories(train_folder),
             DataSource.labeled_directories(test_folder),

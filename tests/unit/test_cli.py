@@ -266,6 +266,8 @@ def test_demo_tells_what_it_did(tmp_path):
     for word in ("Photos:", "Trained", "Tested: accuracy", "Predicted", "Saved", "bit for bit"):
         assert word in result.stdout
     assert "Exported demo-any-size.onnx" in result.stdout
+    assert "Reviewed the training photos in demo-review.html" in result.stdout
+    assert (tmp_path / "demo-review.html").is_file()
     assert re.search(r"in all +\d+\.\d\d s", result.stdout)
     assert output.exists()
     assert verify(tmp_path / "demo-any-size.onnx").passed
