@@ -5,16 +5,19 @@ A `DataSource` is a plain list of paths with a label for each. It opens no file 
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from eyespot.data_checks import check_for_training, count_of, several_hint, some_of, split_notes
 from eyespot.errors import DataError, InvalidOption
-from eyespot.hashing import CancelSign, ContentHashes, hash_files
+from eyespot.grouping import GroupRule, as_group, groups_by_rule, joined
+from eyespot.hashing import CancelSign, ContentHashes, DuplicateGroup, hash_files
 from eyespot.listing import (
     IgnoredFile,
     Listing,
@@ -26,45 +29,22 @@ from eyespot.listing import (
 )
 from eyespot.options import SplitStrategy
 from eyespot.progress import ProgressCallback, logger
-from eyespot.splitting import group_by_content, held_out, held_out_by_labels
+from eyespot.splitting import (
+    connected,
+    group_by_content,
+    held_out,
+    held_out_by_labels,
+    held_out_groups,
+)
 from eyespot.tables import Table, list_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    import os
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["ContentHashes", "DataSource", "DuplicateGroup", "IgnoredFile", "Split"]
-
-_FEW_IMAGES = 10  # Apple's guide asks for at least this many images of each label
-_NAMES_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DuplicateGroup:
-    """Files that are equal to the last byte.
-
-    Attributes
-    ----------
-    digest : str
-        SHA-256 of the content, in hexadecimal.
-    paths : tuple of Path
-        The files, two or more, in the order of the source.
-    labels : tuple of str
-        The label of each.
-    """
-
-    digest: str
-    paths: tuple[Path, ...]
-    labels: tuple[str, ...]
-
-    @property
-    def conflicting(self) -> bool:
-        """Whether the same image goes by several labels, of which at most one can be right."""
-        return len(set(self.labels)) > 1
-
-    def __str__(self) -> str:
-        return ", ".join(f"{p} ({n})" for p, n in zip(self.paths, self.labels, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,6 +67,9 @@ class DataSource:
         What was passed over, each with its reason: hidden files, what systems leave behind
         (``Thumbs.db``), empty files, files whose ending no image has (``.txt``), folders without
         images. Every other file counts as an image until its content says otherwise.
+    groups : tuple of (str or None)
+        The group of each image, such as a patient, a specimen or a film. Images of a group are
+        never on both sides of a split or of a fold. ``None``: the image is a group of its own.
 
     Raises
     ------
@@ -108,6 +91,7 @@ class DataSource:
     classes: tuple[str, ...]
     targets: NDArray[Any]
     ignored: tuple[IgnoredFile, ...] = ()
+    groups: tuple[str | None, ...] = ()
     _cache: dict[str, ContentHashes] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +107,10 @@ class DataSource:
         targets.setflags(write=False)
         put(self, "targets", targets)
         put(self, "ignored", tuple(self.ignored))
+        groups = tuple(map(as_group, self.groups)) or (None,) * len(self.paths)
+        if len(groups) != len(self.paths):
+            _refuse("groups", f"{len(groups):,} given for {len(self.paths):,} paths")
+        put(self, "groups", groups)
         if list(self.classes) != sorted(set(self.classes)):
             _refuse("classes", f"{self.classes!r} are not sorted and distinct")
         if several:
@@ -137,9 +125,13 @@ class DataSource:
 
     @classmethod
     def labeled_directories(
-        cls, path: str | os.PathLike[str], *, multi_label: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        multi_label: bool = False,
+        groups: GroupRule | None = None,
     ) -> Self:
-        """Read a folder that holds one sub-folder per label.
+        r"""Read a folder that holds one sub-folder per label.
 
         Parameters
         ----------
@@ -150,19 +142,35 @@ class DataSource:
         multi_label : bool
             Whether an image that lies in several of the sub-folders, as copies or links, bears all
             of their labels; see `multi_label`. To find the copies, all files are read.
+        groups : str, pattern or callable, optional
+            Which images belong together, by their paths below the folder
+            (``cat/tom_1.jpg``): a regular expression that is searched for in each, with slashes
+            between the folders, or a callable that takes each as a `Path` and gives the group, or
+            None. Of an expression, the part named ``group`` tells the group, else the only part in
+            parentheses, else all that it matches. ``r"(?P<group>.+)_\d+\.jpg"`` makes a group of
+            ``cat/tom_1.jpg`` and ``cat/tom_2.jpg``, ``r"patient\d+"`` one of all images of a
+            patient, whatever their labels. An image without a group is its own.
 
         Raises
         ------
         DataError
             If the folder is not there, is a file, cannot be listed, holds no image, or holds the
             parts of a data set (``train``, ``test``) where labels are expected.
+        InvalidOption
+            If `groups` is none of these, or an expression that matches no image.
         """
-        source = cls._from_listing(list_directories(path), multi_label=multi_label)
+        listing = list_directories(path)
+        source = cls._from_listing(listing, multi_label=multi_label, groups=groups)
         return source._with_copies_joined() if multi_label else source
 
     @classmethod
     def labeled_files(
-        cls, path: str | os.PathLike[str], separator: str = ".", index: int = 0
+        cls,
+        path: str | os.PathLike[str],
+        separator: str = ".",
+        index: int = 0,
+        *,
+        groups: GroupRule | None = None,
     ) -> Self:
         """Read one flat folder of images whose names hold their labels.
 
@@ -176,15 +184,17 @@ class DataSource:
         index : int
             Which part is the label, from 0; negative numbers count from the end. The last ending
             (``.jpg``) is cut off first. Names without that part are passed over.
+        groups : str, pattern or callable, optional
+            Which images belong together, by their names; as in `labeled_directories`.
 
         Raises
         ------
         DataError
             If the folder is not there, is a file, cannot be listed, or holds no such image.
         InvalidOption
-            If `separator` is empty or `index` is no integer.
+            If `separator` is empty, `index` is no integer, or `groups` is wrong.
         """
-        return cls._from_listing(list_files(path, separator, index))
+        return cls._from_listing(list_files(path, separator, index), groups=groups)
 
     @classmethod
     def files_by_label(
@@ -192,6 +202,7 @@ class DataSource:
         mapping: Mapping[str, Iterable[str | os.PathLike[str]]],
         *,
         multi_label: bool = False,
+        groups: GroupRule | None = None,
     ) -> Self:
         """Take the paths of a mapping of label to paths.
 
@@ -204,15 +215,19 @@ class DataSource:
         multi_label : bool
             Whether an image that is listed under several labels, itself or a copy of it, bears all
             of them; see `multi_label`. To find the copies, all files are read.
+        groups : str, pattern or callable, optional
+            Which images belong together, by their paths as they are given; as in
+            `labeled_directories`.
 
         Raises
         ------
         DataError
             If there is no path, or none of the files is there.
         InvalidOption
-            If `mapping` is not of this form.
+            If `mapping` is not of this form, or `groups` is wrong.
         """
-        source = cls._from_listing(list_mapping(mapping), multi_label=multi_label)
+        listing = list_mapping(mapping)
+        source = cls._from_listing(listing, multi_label=multi_label, groups=groups)
         return source._with_copies_joined() if multi_label else source
 
     @classmethod
@@ -225,6 +240,8 @@ class DataSource:
         *,
         label_separator: str | None = None,
         multi_label: bool = False,
+        group_column: str | None = None,
+        groups: GroupRule | None = None,
     ) -> Self:
         """Take the rows of a table: a CSV file, or any data frame or dict of columns.
 
@@ -251,24 +268,41 @@ class DataSource:
             Whether the rows of one path add up to the labels of one image; see `multi_label`. So
             in any case where there is a separator or several columns. An image whose cells are
             empty then bears none of the labels, which a classifier learns from, too.
+        group_column : str, optional
+            Name of the column of the groups, such as ``"patient"``: what the images of rows have
+            in common that say the same. Names that are no text are written as text; an image whose
+            cell is empty is its own group.
+        groups : str, pattern or callable, optional
+            Instead: which images belong together, by their paths below `base_dir`; as in
+            `labeled_directories`.
 
         Raises
         ------
         DataError
             If the file cannot be read, a column is not there (the message names those that are),
-            there is no usable row, or none of the files is there.
+            there is no usable row, an image has two groups, or none of the files is there.
         InvalidOption
-            If an argument is of the wrong kind.
+            If an argument is of the wrong kind, or both `group_column` and `groups` are given.
         """
+        if group_column is not None and groups is not None:
+            _refuse("groups", "is given together with group_column; give one of them")
         columns = (label_column,) if isinstance(label_column, str) else tuple(label_column)
         several = multi_label or label_separator is not None or len(columns) > 1
         listing = list_table(
-            table, path_column, columns, base_dir, separator=label_separator, several=several
+            table,
+            path_column,
+            columns,
+            base_dir,
+            separator=label_separator,
+            several=several,
+            group_column=group_column,
         )
-        return cls._from_listing(listing, multi_label=several)
+        return cls._from_listing(listing, multi_label=several, groups=groups)
 
     @classmethod
-    def _from_listing(cls, listing: Listing, *, multi_label: bool = False) -> Self:
+    def _from_listing(
+        cls, listing: Listing, *, multi_label: bool = False, groups: GroupRule | None = None
+    ) -> Self:
         times: dict[tuple[str, Path], int] = {}
         for pair in listing.found:
             times[pair] = times.get(pair, 0) + 1
@@ -281,6 +315,12 @@ class DataSource:
         ignored = sorted(listing.ignored, key=lambda entry: _path_key(entry.path))
         if ignored:
             logger.info("passed over %d files or folders that are no images", len(ignored))
+
+        def groups_of(paths: Sequence[Path]) -> tuple[str | None, ...]:
+            if groups is not None:
+                return groups_by_rule(groups, paths, listing.root)
+            return tuple(listing.groups.get(path) for path in paths)
+
         if multi_label:
             every = {path for _, path in ordered} | set(listing.unlabelled)
             paths = sorted(every, key=_path_key)
@@ -289,19 +329,29 @@ class DataSource:
             for label, path in ordered:
                 table[row[path], position[label]] = True
             return cls(
-                paths=tuple(paths), classes=tuple(classes), targets=table, ignored=tuple(ignored)
+                paths=tuple(paths),
+                classes=tuple(classes),
+                targets=table,
+                ignored=tuple(ignored),
+                groups=groups_of(paths),
             )
+        paths = [path for _, path in ordered]
         return cls(
-            paths=tuple(path for _, path in ordered),
+            paths=tuple(paths),
             classes=tuple(classes),
             targets=np.array([position[label] for label, _ in ordered], dtype=np.int64),
             ignored=tuple(ignored),
+            groups=groups_of(paths),
         )
 
     def _with_copies_joined(self) -> Self:
-        """Return the source with each content once, under all labels of its copies."""
+        """Return the source with each content once, under all labels of its copies.
+
+        Where copies are of several groups, these become one.
+        """
         groups = group_by_content(self.hashes().digests)
         first_of = {i: group[0] for group in groups.values() for i in group}
+        names = joined(self.groups, links=self.hashes().digests)
         keep = [i for i in range(len(self)) if first_of.get(i, i) == i]
         targets = self.targets.copy()
         ignored = list(self.ignored)
@@ -314,6 +364,7 @@ class DataSource:
             classes=self.classes,
             targets=targets[keep],
             ignored=tuple(sorted(ignored, key=lambda entry: _path_key(entry.path))),
+            groups=tuple(names[i] for i in keep),
         )
         twin._cache.update(self.take(keep)._cache)
         return twin
@@ -322,8 +373,10 @@ class DataSource:
         return len(self.paths)
 
     def __repr__(self) -> str:
+        groups = f", {count_of(n, 'group')}" if (n := len(self.group_sizes())) else ""
         ignored = f", {len(self.ignored)} ignored" if self.ignored else ""
-        return f"<DataSource: {_count(len(self), 'image')} of {_classes(self.classes)}{ignored}>"
+        what = f"{count_of(len(self), 'image')} of {_classes(self.classes)}"
+        return f"<DataSource: {what}{groups}{ignored}>"
 
     @property
     def multi_label(self) -> bool:
@@ -387,6 +440,7 @@ class DataSource:
             paths=tuple(self.paths[i] for i in chosen),
             classes=self.classes,
             targets=self.targets[chosen],
+            groups=tuple(self.groups[i] for i in chosen),
         )
         if (known := self._cache.get("hashes")) is not None:
             part._cache["hashes"] = known.take(chosen)
@@ -405,10 +459,10 @@ class DataSource:
         known = tuple(classes)
         unknown = [label for label, n in self.counts().items() if n and label not in known]
         if unknown:
-            hint = _several_hint(unknown, known) or did_you_mean(unknown[0], known)
+            hint = several_hint(unknown, known) or did_you_mean(unknown[0], known)
             message = (
-                f"{_count(len(unknown), 'label')} of the data unknown to the model: "
-                f"{_some(unknown)}{hint}; the model knows {_some(known)}"
+                f"{count_of(len(unknown), 'label')} of the data unknown to the model: "
+                f"{some_of(unknown)}{hint}; the model knows {some_of(known)}"
             )
             raise DataError(message, source=unknown[0], code="unknown_label")
         position = {label: i for i, label in enumerate(known)}
@@ -422,9 +476,59 @@ class DataSource:
         return self._with_targets(known, translated[self.targets] if len(self) else self.targets)
 
     def _with_targets(self, classes: tuple[str, ...], targets: NDArray[Any]) -> Self:
-        twin = type(self)(paths=self.paths, classes=classes, targets=targets, ignored=self.ignored)
+        twin = replace(self, classes=classes, targets=targets)
         twin._cache.update(self._cache)
         return twin
+
+    def with_groups(
+        self,
+        groups: Sequence[object] | NDArray[Any] | Mapping[Path, object] | None,
+        *,
+        join: bool = False,
+    ) -> Self:
+        """Return the same images in other groups.
+
+        Parameters
+        ----------
+        groups : sequence of length n_images, mapping of path to group, or None
+            The group of each image, in the order of `paths`, or of those that a mapping names;
+            an image without one, or with an empty one (None, NaN, blank text), is its own. Names
+            that are no text are written as text. None takes all groups away.
+        join : bool
+            Whether images of a group stay together as before, too: groups that share an image
+            become one.
+
+        Raises
+        ------
+        InvalidOption
+            If there is not one group an image, or a mapping names none of the images.
+
+        Examples
+        --------
+        >>> found = eyespot.review(data)  # doctest: +SKIP
+        >>> data = data.with_groups(found.groups(), join=True)  # doctest: +SKIP
+        """
+        given: Sequence[object] | NDArray[Any] | Mapping[Path, object]
+        given = () if groups is None else groups
+        if isinstance(given, (str, bytes)):
+            hint = "a pattern goes with labeled_directories(..., groups=) and the like"
+            _refuse("groups", f"is {given!r}; allowed: one group an image, or a mapping; {hint}")
+        if isinstance(given, Mapping):
+            if given and not any(path in given for path in self.paths):
+                _refuse("groups", "names none of the images; its keys must be in `paths`")
+            given = [given.get(path) for path in self.paths]
+        elif groups is not None and len(given) != len(self):
+            _refuse("groups", f"{len(given):,} given for {len(self):,} paths")
+        names: Sequence[str | None] = tuple(map(as_group, given))
+        if join and names:
+            names = joined(self.groups, names)
+        twin = replace(self, groups=tuple(names))
+        twin._cache.update(self._cache)
+        return twin
+
+    def group_sizes(self) -> dict[str, int]:
+        """Return the number of images of each group that has a name, sorted."""
+        return dict(sorted(Counter(name for name in self.groups if name is not None).items()))
 
     def check_for_training(self) -> tuple[str, ...]:
         """Refuse what no classifier can be trained on; return what the user should know.
@@ -432,64 +536,22 @@ class DataSource:
         Returns
         -------
         tuple of str
-            Sentences about classes of one image or of few, and labels that look alike; often
-            empty.
+            Sentences about classes of one image or of few, labels that look alike, groups of one
+            image each, and images without a group beside others; often empty.
 
         Raises
         ------
         DataError
             If there are fewer than two classes with images; of a source with several labels an
-            image, if all or none of the images bear a label.
-        """
-        counts = {label: n for label, n in self.counts().items() if n}
-        if not counts:
-            raise DataError("there are no images to train on", code="no_images")
-        if self.multi_label:
-            self._check_every_label()
-        elif len(counts) == 1:
-            label, n = next(iter(counts.items()))
-            message = f"{_count(n, 'image')}, all of the label {label!r}; training needs two labels"
-            folders = {path.parent for path in self.paths}
-            if (above := _common_folder(folders)) is not None:
-                message += f"; if the folders in {above} are the labels, pass that folder"
-            raise DataError(message, source=label, code="one_class")
-        notes = []
-        twins: dict[str, list[str]] = {}
-        for label in counts:
-            twins.setdefault(label.casefold(), []).append(label)
-        alike = [" and ".join(labels) for labels in twins.values() if len(labels) > 1]
-        if alike:
-            notes.append(f"labels that differ in upper and lower case only: {_some(alike)}")
-        if hint := _several_hint(tuple(counts), tuple(counts)):
-            notes.append(f"labels such as {_some(list(counts)[:2])}{hint}")
-        single = [label for label, n in counts.items() if n == 1]
-        few = [label for label, n in counts.items() if 1 < n < _FEW_IMAGES]
-        if single:
-            notes.append(
-                f"{_count(len(single), 'class has', 'classes have')} a single image, which is "
-                f"trained on and so cannot be validated: {_some(single)}"
-            )
-            if len(single) == len(counts):
-                notes.append("no label has a second image: is that part of the name the label?")
-        if few:
-            notes.append(
-                f"{_count(len(few), 'class has', 'classes have')} fewer than {_FEW_IMAGES} images: "
-                f"{_some(few)}"
-            )
-        return tuple(notes)
+            image, if all or none of the images bear a label; if all images of each class are one
+            group.
 
-    def _check_every_label(self) -> None:
-        """Refuse labels that all or none of the images bear; with one image, that is any label."""
-        for label, n in self.counts().items():
-            if 0 < n < len(self):
-                continue
-            which = "no image bears" if n == 0 else "every image bears"
-            missing = "one that does" if n == 0 else "some that do not"
-            message = (
-                f"{which} the label {label!r}, so it cannot be learnt; add images ({missing}), or "
-                "take the label out"
-            )
-            raise DataError(message, source=label, code="one_class")
+        Warns
+        -----
+        GroupsWarning
+            If all images of some class are one group.
+        """
+        return check_for_training(self)
 
     def hashes(
         self,
@@ -577,17 +639,26 @@ class DataSource:
         they are reported; they do not count as images here. Where images bear several labels,
         the number and the shares of the classes are met as nearly as iterative stratification can
         (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011).
+
+        Images of a group stay together, too, and with those that a byte-identical file links them
+        to. They are dealt out as by scikit-learn's ``StratifiedGroupKFold``, and a class whose
+        images are all of one group stays in training; see
+        `eyespot.splitting.held_out_groups`. Groups of one image each change nothing.
         """
         if not isinstance(cast("object", strategy), SplitStrategy):
             _refuse("strategy", f"{strategy!r}; allowed: a SplitStrategy")
         digests = self.hashes().digests
         n_read = sum(digest is not None for digest in digests)
         count = strategy.validation_count(n_read)
-        mask = (
-            held_out_by_labels(self.targets, digests, count, strategy.seed)
-            if self.multi_label
-            else held_out(self.targets, digests, len(self.classes), count, strategy.seed)
-        )
+        units = connected(digests, self.groups)
+        if not np.array_equal(units, connected(digests)):
+            mask = held_out_groups(
+                self.targets, digests, units, len(self.classes), count, strategy.seed
+            )
+        elif self.multi_label:
+            mask = held_out_by_labels(self.targets, digests, count, strategy.seed)
+        else:
+            mask = held_out(self.targets, digests, len(self.classes), count, strategy.seed)
         train = self.take(~mask)
         validation = self.take(mask) if mask.any() else None
         conflicts = tuple(group for group in self.duplicates() if group.conflicting)
@@ -595,13 +666,13 @@ class DataSource:
             train=train,
             validation=validation,
             conflicts=conflicts,
-            notes=_split_notes(strategy, n_read, count, train, validation, conflicts),
+            notes=split_notes(strategy, n_read, count, train, validation, conflicts),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
-    """Images to train on and images held out; no byte-identical file is on both sides.
+    """Images to train on and images held out; no byte-identical file or group is on both sides.
 
     Attributes
     ----------
@@ -625,56 +696,6 @@ class Split:
         return f"<Split: {len(self.train):,} to train on, {n_validation:,} held out>"
 
 
-def _split_notes(
-    strategy: SplitStrategy,
-    n_read: int,
-    count: int,
-    train: DataSource,
-    validation: DataSource | None,
-    conflicts: Sequence[DuplicateGroup],
-) -> tuple[str, ...]:
-    notes = []
-    if validation is None and strategy.ratio is None and not count:
-        notes.append(
-            f"no validation set: {_count(n_read, 'image')}, and it takes 50 to hold some out"
-        )
-    elif validation is None and count:
-        notes.append("no validation set: no class has an image to spare")
-    elif validation is not None:
-        absent = [label for label, n in validation.counts().items() if not n]
-        if absent:
-            notes.append(
-                f"{_count(len(absent), 'class has', 'classes have')} no image in the validation "
-                f"set: {_some(absent)}"
-            )
-        given = validation.counts()
-        thin = [label for label, n in train.counts().items() if n == 1 and given[label]]
-        if thin:
-            notes.append(
-                f"the validation set leaves one image to train on of "
-                f"{_count(len(thin), 'class', 'classes')}: {_some(thin)}; hold out less"
-            )
-    if conflicts:
-        first = dict(zip(conflicts[0].labels, conflicts[0].paths, strict=True))
-        twins = ", ".join(f"{path} ({label})" for label, path in first.items())
-        notes.append(
-            f"{_count(len(conflicts), 'image goes', 'images go')} by several labels "
-            f"(byte-identical files); the first: {twins}"
-        )
-    return tuple(notes)
-
-
-def _common_folder(folders: Collection[Path]) -> Path | None:
-    """Return the folder that holds all of several folders, unless that is one of them."""
-    if len(folders) < 2:
-        return None
-    try:
-        above = Path(os.path.commonpath(folders))
-    except ValueError:  # relative and absolute ones, or on several drives
-        return None
-    return None if above in folders else above
-
-
 def _path_key(path: Path) -> tuple[str, str]:
     """Order paths alike on systems that compose accents and on those that take them apart."""
     text = path.as_posix()
@@ -686,26 +707,5 @@ def _refuse(name: str, what: str) -> None:
     raise InvalidOption(message, source=name, code="invalid_argument")
 
 
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
-
-
-def _several_hint(labels: Sequence[str], known: Collection[str]) -> str:
-    """Return what to do about labels that are several of the known ones in one cell, if any is."""
-    for separator in (";", "|", ","):
-        for label in labels:
-            parts = [part.strip() for part in label.split(separator)]
-            if len(parts) > 1 and set(parts) <= set(known):
-                return f"; {label!r} looks like several labels: name their label_separator"
-    return ""
-
-
 def _classes(classes: Sequence[str]) -> str:
-    return f"{_count(len(classes), 'class', 'classes')} ({_some(classes)})"
-
-
-def _some(names: Sequence[str]) -> str:
-    """Name a few of `names`, and say how many there are besides."""
-    if len(names) <= _NAMES_SHOWN + 1:  # the last one takes no more room than "1 more"
-        return ", ".join(names)
-    return f"{', '.join(names[:_NAMES_SHOWN])} and {len(names) - _NAMES_SHOWN:,} more"
+    return f"{count_of(len(classes), 'class', 'classes')} ({some_of(classes)})"

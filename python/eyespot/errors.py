@@ -18,6 +18,7 @@ __all__ = [
     "DecodeError",
     "ExportError",
     "EyespotError",
+    "GroupsWarning",
     "ImageError",
     "IncompatibleParameters",
     "InvalidOption",
@@ -123,6 +124,10 @@ class AssumptionWarning(UserWarning):
 
 class ConvergenceWarning(UserWarning):
     """Training stopped at ``max_iterations`` before it reached its tolerance."""
+
+
+class GroupsWarning(UserWarning):
+    """Groups of images keep a figure from meaning what it says: one is on both sides, or alone."""
 
 
 class SkippedImagesWarning(UserWarning):

@@ -19,7 +19,7 @@ from eyespot.progress import Phase, ProgressCallback, ProgressReporter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CancelSign", "ContentHashes", "FileStamp", "hash_files", "stamp_of"]
+__all__ = ["CancelSign", "ContentHashes", "DuplicateGroup", "FileStamp", "hash_files", "stamp_of"]
 
 #: Size in bytes, time of the last change in ns, and inode: another one tells another content.
 FileStamp: TypeAlias = tuple[int, int, int]
@@ -81,6 +81,33 @@ class ContentHashes:
             errors=(*self.errors, *moved),
             stamps=self.stamps + other.stamps,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateGroup:
+    """Files that are equal to the last byte.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of the content, in hexadecimal.
+    paths : tuple of Path
+        The files, two or more, in the order of the source.
+    labels : tuple of str
+        The label of each.
+    """
+
+    digest: str
+    paths: tuple[Path, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def conflicting(self) -> bool:
+        """Whether the same image goes by several labels, of which at most one can be right."""
+        return len(set(self.labels)) > 1
+
+    def __str__(self) -> str:
+        return ", ".join(f"{p} ({n})" for p, n in zip(self.paths, self.labels, strict=True))
 
 
 def hash_files(

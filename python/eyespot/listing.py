@@ -20,6 +20,7 @@ __all__ = [
     "IgnoredFile",
     "Listing",
     "clean_label",
+    "is_missing",
     "list_directories",
     "list_files",
     "list_images",
@@ -81,12 +82,15 @@ class IgnoredFile:
 class Listing:
     """What was found, in no particular order: (label, path) pairs, and what was passed over.
 
-    In `unlabelled` are the images that bear none of the labels, where an image may bear several.
+    In `unlabelled` are the images that bear none of the labels, where an image may bear several;
+    `root` is the folder that paths are told from, and `groups` has what a table tells.
     """
 
     found: list[tuple[str, Path]] = field(default_factory=list)
     unlabelled: list[Path] = field(default_factory=list)
     ignored: list[IgnoredFile] = field(default_factory=list)
+    root: Path | None = None
+    groups: dict[Path, str] = field(default_factory=dict)
 
     def ignore(self, path: str | Path, reason: str) -> None:
         """Note that `path` was passed over."""
@@ -112,10 +116,20 @@ def clean_label(name: str, source: str | Path) -> str:
     return label
 
 
+def is_missing(value: object) -> bool:
+    """Tell whether a cell is empty: None, NaN, pandas' NA, or blank text."""
+    if value is None or (isinstance(value, (str, bytes)) and not value.strip()):
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # pandas' NA has no truth value
+        return True
+
+
 def list_directories(root: str | os.PathLike[str]) -> Listing:
     """List the images of a folder that holds one sub-folder per label, at any depth below it."""
     folder = _existing_folder(root, "one sub-folder per label, each with its images")
-    listing = Listing()
+    listing = Listing(root=folder)
     entries = _entries(folder)
     nested: list[bool] = []
     n_folders = 0
@@ -153,7 +167,7 @@ def list_files(root: str | os.PathLike[str], separator: str, index: int) -> List
     separator = text(separator, "separator")
     index = integer(index, "index", low=-_MOST_PARTS, high=_MOST_PARTS)
     folder = _existing_folder(root, "images whose names begin with their labels")
-    listing = Listing()
+    listing = Listing(root=folder)
     entries = _entries(folder)
     n_folders = 0
     for entry in entries:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from eyespot.errors import DataError, InvalidOption
+from eyespot.grouping import as_group
 from eyespot.listing import (
     Listing,
     as_path,
     check_some_exist,
     clean_label,
     did_you_mean,
+    is_missing,
     path_text,
     text,
     with_home,
@@ -46,6 +48,7 @@ def list_table(
     *,
     separator: str | None = None,
     several: bool = False,
+    group_column: str | None = None,
 ) -> Listing:
     """List the rows of a table; a row without a path or a label is passed over, with the reason.
 
@@ -58,10 +61,11 @@ def list_table(
     label_columns = [text(name, "label_column") for name in label_columns]
     if separator is not None:
         separator = text(separator, "label_separator")
+    own = () if group_column is None else (text(group_column, "group_column"),)
     base = None if base_dir is None else with_home(as_path(base_dir, "base_dir"))
     columns: list[Sequence[object]]
     numbers: Sequence[int]
-    names = (path_column, *label_columns)
+    names = (path_column, *label_columns, *own)
     if isinstance(table, (str, os.PathLike)):
         file = with_home(as_path(table, "table"))
         source, row_source = str(file), file
@@ -79,16 +83,23 @@ def list_table(
                 f"{len(column):,}"
             )
             raise DataError(message, source=source, code="bad_table")
+    groups = columns.pop() if own else [None] * len(columns[0])
     if len(label_columns) > 1:
         columns[1:] = _named_by_column(label_columns, columns[1:])
 
-    listing = Listing()
-    for number, value, *cells in zip(numbers, *columns, strict=True):
+    listing = Listing(root=base)
+    for number, group, value, *cells in zip(numbers, groups, *columns, strict=True):
         row = f"{source}, {unit} {number}"
-        if _is_missing(value):
+        if is_missing(value):
             listing.ignore(row_source, f"{unit} {number} has no path")
             continue
         path = _locate(value, base, row)
+        if (name := as_group(group)) is not None and listing.groups.setdefault(path, name) != name:
+            message = (
+                f"{row}: {path} is of the group {name!r} here, and of {listing.groups[path]!r} in "
+                "a row before; an image is of one group"
+            )
+            raise DataError(message, source=source, code="bad_table")
         labels = [label for cell in cells for label in _labels(cell, separator)]
         listing.found += [(clean_label(label, row), path) for label in labels]
         if not labels and several:
@@ -103,7 +114,7 @@ def list_table(
 
 def _labels(cell: object, separator: str | None) -> list[str]:
     """Return the labels that a cell names; parts that are blank are none."""
-    if _is_missing(cell):
+    if is_missing(cell):
         return []
     name = os.fsdecode(cell) if isinstance(cell, bytes) else str(cell)
     if separator is None:
@@ -126,7 +137,7 @@ def _named_by_column(
 
 def _yes_or_no(cell: object) -> bool | None:
     """Return what a cell of a column of yes and no says; an empty one says no."""
-    if _is_missing(cell):
+    if is_missing(cell):
         return False
     return _ANSWERS.get(str(cell).strip().lower())
 
@@ -243,13 +254,3 @@ def _no_column(source: str, name: str, names: Sequence[str], hint: str) -> DataE
         f"{source} has no column {name!r}; its columns are {there}{did_you_mean(name, names)}{hint}"
     )
     return DataError(message, source=source, code="no_such_column")
-
-
-def _is_missing(value: object) -> bool:
-    """Tell whether a cell is empty: None, NaN, pandas' NA, or blank text."""
-    if value is None or (isinstance(value, (str, bytes)) and not value.strip()):
-        return True
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # pandas' NA has no truth value
-        return True
