@@ -60,3 +60,14 @@ def photo_folder(
             data = png(picture(label, number, side=side))
             (folder / f"{label}_{number:04}.png").write_bytes(data)
     return root
+
+
+def grouped_photo_folder(root: Path, groups: dict[str, int], each: int = 4) -> Path:
+    """Write `each` pictures of so many groups of each label, as LABEL/LABELn_0.png and so on."""
+    for label, count in groups.items():
+        (root / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            for shot in range(each):
+                pixels = picture(label, 100 * number + shot)
+                (root / label / f"{label}{number}_{shot}.png").write_bytes(png(pixels))
+    return root

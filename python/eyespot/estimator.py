@@ -286,7 +286,13 @@ class SoftmaxRegression(_HeadEstimator):
         self.n_threads = n_threads
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit to rows and their labels.
 
         Parameters
@@ -297,6 +303,9 @@ class SoftmaxRegression(_HeadEstimator):
             Labels: strings, integers or booleans.
         sample_weight : array of shape (n,), optional
             Not negative.
+        groups : array of shape (n,), optional
+            Rows with an equal label here belong together, such as those of a patient: with
+            ``l2="auto"`` they are held out together. Strings or integers.
 
         Returns
         -------
@@ -327,6 +336,7 @@ class SoftmaxRegression(_HeadEstimator):
             n_threads=self.n_threads,
             seed=self.random_state,
             start=start,
+            groups=_numbered(groups, len(x)),
         )
         self.classes_ = classes
         self.coef_ = fit.weights
@@ -496,6 +506,18 @@ class MultilayerPerceptron(_HeadEstimator):
         if not self.warm_start or not hasattr(self, "head_") or self.n_features_in_ != n_features:
             return None
         return self.head_.for_classes(self.classes_.tolist(), classes.tolist())
+
+
+def _numbered(groups: ArrayLike | None, n_rows: int) -> NDArray[np.intp] | None:
+    """Return the group of each row as a number."""
+    if groups is None:
+        return None
+    given = np.asarray(groups)
+    if given.shape != (n_rows,):
+        msg = f"groups: shape {given.shape} given; one group a row, {n_rows} in all, is needed"
+        raise InvalidOption(msg, source="groups", code="invalid_argument")
+    numbers: NDArray[np.intp] = np.unique(given, return_inverse=True)[1]
+    return numbers
 
 
 def _dense(X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803

@@ -182,6 +182,9 @@ def describe(model: OpenModel) -> str:
         rows.append(("calibration", str(Calibration.from_dict(facts["calibration"]))))
     if facts.get("augmentation"):  # not in models of before it
         rows.append(("augmented", _augmentation_text(facts["augmentation"])))
+    if groups := images.get("groups"):
+        held_out = "" if groups["validation"] is None else f", {groups['validation']:,} held out"
+        rows.append(("groups", f"{groups['training']:,} trained on{held_out}"))
     if images["skipped"]:
         rows.append(("skipped", f"{images['skipped']:,} unreadable images"))
     rows += [("assumed", text) for text in backbone["assumptions"]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from eyespot.errors import DataError
 from eyespot.features import Features
-from eyespot.splitting import group_by_content
+from eyespot.splitting import connected, group_by_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from eyespot.data import Split
     from eyespot.errors import ImageError
 
-__all__ = ["NAMED_FILES", "Rows", "Side", "Sides", "groups_of", "listed", "same_rows", "sides_of"]
+__all__ = [
+    "NAMED_FILES",
+    "Rows",
+    "Side",
+    "Sides",
+    "Together",
+    "groups_of",
+    "held_together",
+    "listed",
+    "same_rows",
+    "sides_of",
+]
 
 #: How many of many files a message names.
 NAMED_FILES: Final = 5
@@ -61,11 +72,14 @@ class Side:
     targets : int64 ndarray of shape (n_images,), or bool of shape (n_images, n_labels)
     skipped : tuple of ImageError
         The images that could not be read.
+    groups : tuple of (str or None)
+        As in `DataSource`, of the usable images; empty where none has one.
     """
 
     embeddings: NDArray[np.float32]
     targets: NDArray[Any]
     skipped: tuple[ImageError, ...]
+    groups: tuple[str | None, ...] = ()
 
     @property
     def multi_label(self) -> bool:
@@ -79,6 +93,12 @@ class Side:
         else:
             numbers = np.bincount(self.targets, minlength=len(classes))
         return dict(zip(classes, numbers.tolist(), strict=True))
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups; an image without one is its own."""
+        named = [name for name in self.groups if name is not None]
+        return len(self.targets) - len(named) + len(set(named))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +181,12 @@ def sides_of(features: Features, split: Split, copies_weight: float | None) -> S
             errors=features.errors,
         )
     inner = int(np.searchsorted(features.indices, boundary))
+    there = features.indices.tolist()
     training = Side(
         embeddings=features.embeddings[:inner],
         targets=split.train.targets[features.indices[:inner]],
         skipped=tuple(error for error in features.errors if error.index < boundary),
+        groups=tuple(split.train.groups[i] for i in there[:inner]),
     )
     lost = [label for label, count in training.counts(classes).items() if count == 0]
     if lost:
@@ -185,6 +207,7 @@ def sides_of(features: Features, split: Split, copies_weight: float | None) -> S
         embeddings=features.embeddings[inner:],
         targets=split.validation.targets[features.indices[inner:] - boundary],
         skipped=tuple(error for error in features.errors if error.index >= boundary),
+        groups=tuple(split.validation.groups[i - boundary] for i in there[inner:]),
     )
     return Sides(
         training=training,
@@ -193,18 +216,56 @@ def sides_of(features: Features, split: Split, copies_weight: float | None) -> S
     )
 
 
-def groups_of(sides: Sides) -> NDArray[np.int64] | None:
-    """Return the number of the image of each row to fit; None where no two rows show the same.
+class Together(NamedTuple):
+    """Which rows cross-validation holds out together; None where that is each on its own.
 
-    Cross-validation must not see a held-out image among the others. Copies of a file, under the
-    same label or another, have embeddings that are equal to the last bit; so equal ones are one.
+    Attributes
+    ----------
+    groups : int64 ndarray of shape (n_rows,)
+        A number that rows share which are held out together.
+    copies : bool ndarray of shape (n_rows,)
+        Rows that show what another of their group shows, and are not scored.
     """
-    first = same_rows(sides.training.embeddings)
+
+    groups: NDArray[np.int64] | None
+    copies: NDArray[np.bool_] | None
+
+
+def groups_of(sides: Sides) -> Together:
+    """Return what belongs together of the rows to fit.
+
+    An image of a group must not be held out while another is fitted to, nor an image while a copy
+    of it is.
+    """
+    of_images = held_together(sides.training.embeddings, sides.training.groups)
     if sides.augmented is None:
-        return None if np.array_equal(first, np.arange(len(first))) else first
+        return of_images
     # The originals stand in the order of the training side, each before its copies.
-    image: NDArray[np.int64] = first[np.cumsum(~sides.augmented.copies) - 1]
-    return image
+    image = np.cumsum(~sides.augmented.copies) - 1
+    groups, copies = of_images
+    return Together(
+        groups=image if groups is None else groups[image],
+        copies=sides.augmented.copies if copies is None else sides.augmented.copies | copies[image],
+    )
+
+
+def held_together(embeddings: NDArray[np.float32], names: Sequence[str | None]) -> Together:
+    """Return which images belong together: those of a group, and copies of one file.
+
+    Parameters
+    ----------
+    embeddings : float32 ndarray of shape (n_images, n_features)
+        Copies of a file, under the same label or another, have embeddings that are equal to the
+        last bit; so equal ones are copies of the first.
+    names : sequence of (str or None), of length n_images
+        Their groups. A group and the copies of its images are one, and so are two that share some.
+    """
+    first = same_rows(embeddings)
+    copies = first != np.arange(len(first))
+    units = connected(first.tolist(), names)
+    if np.array_equal(units, np.arange(len(units))):
+        return Together(groups=None, copies=None)
+    return Together(groups=units, copies=copies if copies.any() else None)
 
 
 def same_rows(embeddings: NDArray[np.float32]) -> NDArray[np.int64]:

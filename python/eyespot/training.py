@@ -23,6 +23,7 @@ from eyespot.errors import (
     Cancelled,
     ConvergenceWarning,
     DataError,
+    GroupsWarning,
     ImageError,
     InvalidOption,
     SkippedImagesWarning,
@@ -97,6 +98,8 @@ class TrainingReport:
         Augmented copies of the training images.
     n_reused : int
         Embeddings that came out of a store, of copies and validation images too.
+    n_training_groups, n_validation_groups : int
+        Groups that these images are of, an image without a group being one.
     skipped : tuple of ImageError
         Images that could not be read; `ImageError.index` counts the training images first.
     notes : tuple of str
@@ -109,6 +112,8 @@ class TrainingReport:
     n_validation: int
     n_copies: int = 0
     n_reused: int = 0
+    n_training_groups: int = 0
+    n_validation_groups: int = 0
     skipped: tuple[ImageError, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -234,6 +239,9 @@ def train(
         If images were left out.
     ConvergenceWarning
         If the solver used up its iterations and the loss may yet fall by more than 0.1 %.
+    GroupsWarning
+        If all images of a class are of one group, or validation data of the caller's are of groups
+        that training data are of, too.
     """
     check_cancel(cancel)
     watch = _Stopwatch(cancel)
@@ -310,6 +318,7 @@ def train(
                 "training": sides.training.counts(data.classes),
                 "validation": sides.validation and sides.validation.counts(data.classes),
                 "skipped": len(features.errors),
+                **_group_facts(sides),
             },
             "augmentation": variants and _augmentation_facts(variants, sides, data.classes, head),
             "metrics": {
@@ -324,6 +333,8 @@ def train(
             n_copies=sides.n_copies,
             n_reused=features.n_reused,
             n_validation=len(sides.validation.targets) if sides.validation else 0,
+            n_training_groups=sides.training.n_groups,
+            n_validation_groups=sides.validation.n_groups if sides.validation else 0,
             skipped=features.errors,
             notes=notes,
         ),
@@ -428,6 +439,13 @@ def _split(
             f"the validation accuracy flatters; the first: {shared[0][0]}"
         )
         notes = (text,)
+    both = data.group_sizes().keys() & held_out.group_sizes().keys()
+    if both:
+        text = (
+            f"{len(both):,} groups are in the training data and in the validation data, such as "
+            f"{min(both)!r}, so the validation accuracy flatters; hold out whole groups"
+        )
+        warnings.warn(text, GroupsWarning, stacklevel=4)
     return Split(train=data, validation=held_out if len(held_out) else None, notes=notes)
 
 
@@ -525,7 +543,7 @@ def _fit(
         "callback": tell,
         "state": None if resumption is None else resumption.state,
         "cancel": cancel,
-        "groups": groups_of(sides),
+        **groups_of(sides)._asdict(),
         "sample_weight": None if sides.augmented is None else sides.augmented.weights,
     }
     layer_sizes = parameters.classifier.layer_sizes
@@ -582,6 +600,14 @@ def _calibrated(
     )
     logger.info("calibration: %s", calibration)
     return fit.head.with_temperature(calibration.temperature), calibration
+
+
+def _group_facts(sides: Sides) -> dict[str, Any]:
+    """Return how many groups there are on each side; nothing where images are their own."""
+    of_sides = {"training": sides.training, "validation": sides.validation}
+    if all(side is None or side.n_groups == len(side.targets) for side in of_sides.values()):
+        return {}
+    return {"groups": {name: side and side.n_groups for name, side in of_sides.items()}}
 
 
 def _not_converged(fit: HeadFit | PerceptronFit) -> str:

@@ -187,7 +187,8 @@ def test_an_image_of_one_pixel_is_augmented_like_any_other(extractor):
 def test_folds_keep_copies_with_their_original():
     targets = np.repeat(np.array([0, 1, 0, 1, 1, 0, 2], np.int32), 4)
     groups = np.repeat(np.arange(7), 4)
-    folds = grouped_folds(targets, 3, 3, 0, groups)
+    folds, n_folds = grouped_folds(targets, 3, 3, 0, groups, np.arange(28) % 4 == 0)
+    assert n_folds == 3
     firsts = folds[::4]
     np.testing.assert_array_equal(firsts, stratified_folds(targets[::4], 3, 3, 0))
     for i, fold in enumerate(firsts):
@@ -203,10 +204,11 @@ def test_cross_validation_with_groups_never_sees_copies_of_what_it_scores():
     x = np.repeat(base, 5, axis=0) + rng.normal(scale=0.01, size=(300, 30)).astype(np.float32)
     y = np.repeat(rng.integers(0, 2, 60), 5)
     groups = np.repeat(np.arange(60), 5)
-    leaking, honest = select_l2(x, y, 2), select_l2(x, y, 2, groups=groups)
+    copies = np.arange(300) % 5 > 0
+    leaking, honest = select_l2(x, y, 2), select_l2(x, y, 2, groups=groups, copies=copies)
     assert min(leaking.log_loss) < 0.6
     assert min(honest.log_loss) > 0.65
-    fit = fit_softmax(x, y, 2, l2=0.1, groups=groups, held_out=True)
+    fit = fit_softmax(x, y, 2, l2=0.1, groups=groups, copies=copies, held_out=True)
     np.testing.assert_array_equal(fit.held_out.rows, np.arange(0, 300, 5))
 
 

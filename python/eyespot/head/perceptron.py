@@ -107,6 +107,7 @@ def fit_perceptron(
     cancel: _core.CancelToken | None = None,
     held_out: bool = False,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> PerceptronFit:
     """Fit fully connected layers with ReLU between them and softmax at the end.
 
@@ -149,6 +150,7 @@ def fit_perceptron(
         Whether to predict every row by a network that was fitted without it, to calibrate by: five
         further fits of as many iterations.
     groups : integer array of shape (n,), optional
+    copies : bool array of shape (n,), optional
         As in `fit_softmax`.
 
     Returns
@@ -228,11 +230,13 @@ def fit_perceptron(
     )
     if not held_out:
         return fit
-    folds = grouped_folds(y, n_classes, _N_FOLDS, seed, check_groups(groups, len(y)))
-    if not enough_to_hold_out(folds, _N_FOLDS):
+    folds, n_folds = grouped_folds(
+        y, n_classes, _N_FOLDS, seed, *check_groups(groups, copies, len(y))
+    )
+    if not enough_to_hold_out(folds, n_folds):
         return fit
     probabilities = np.full((len(y), n_classes), np.nan, np.float32)
-    for fold in range(_N_FOLDS):
+    for fold in range(n_folds):
         inside = folds == fold
         outside = ~inside & (folds != -2 - fold)
         part = None if weights is None else weights[outside]
@@ -241,7 +245,7 @@ def fit_perceptron(
         iterate(solver, int(outside.sum()), fit.n_iterations, None)
         head = Head(tuple(solver.solution()))
         probabilities[inside] = head.probabilities(x[inside], pool=workers)
-    return replace(fit, held_out=HeldOut.gather(probabilities, folds, _N_FOLDS))
+    return replace(fit, held_out=HeldOut.gather(probabilities, folds, n_folds))
 
 
 def _check_sizes(layer_sizes: Sequence[int]) -> tuple[int, ...]:

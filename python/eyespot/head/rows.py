@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from eyespot.errors import InvalidOption
+from eyespot.splitting import GroupCounts, deal_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +24,14 @@ __all__ = [
     "check_options",
     "check_rows",
     "class_balance",
+    "dealt_folds",
     "enough_to_hold_out",
     "grouped_folds",
     "number",
     "row_weights",
     "shuffled",
     "stratified_folds",
+    "with_copies",
 ]
 
 
@@ -39,8 +42,8 @@ class HeldOut:
     Attributes
     ----------
     rows : int64 ndarray of shape (n_held_out,)
-        Which rows, ascending: all but those of a class with one row, and copies (see ``groups`` of
-        `fit_softmax`).
+        Which rows, ascending: all but those of a class with one row or group, and copies (see
+        ``groups`` and ``copies`` of `fit_softmax`).
     log_probabilities : float32 ndarray of shape (n_held_out, n_classes)
         Natural logarithms, at least that of the smallest float32, about -87.
     n_folds : int
@@ -212,18 +215,32 @@ def number(value: object, name: str, *, word: str = "") -> float:
 
 def enough_to_hold_out(folds: NDArray[np.int32], n_folds: int) -> bool:
     """Whether there are two rows a fold to hold out; with fewer there is nothing to measure by."""
-    return int(np.count_nonzero(folds >= 0)) >= 2 * n_folds
+    return n_folds > 1 and int(np.count_nonzero(folds >= 0)) >= 2 * n_folds
 
 
-def check_groups(groups: ArrayLike | None, n_rows: int) -> NDArray[np.int64] | None:
-    """Return the group of each row as an array, or refuse it by name."""
-    if groups is None:
-        return None
-    given = np.asarray(groups)
+def check_groups(
+    groups: ArrayLike | None, copies: ArrayLike | None, n_rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the group of each row and whether it is scored, or refuse them by name.
+
+    Groups are numbered from 0; without any, each row is its own.
+    """
+    given = np.arange(n_rows) if groups is None else np.asarray(groups)
     if given.shape != (n_rows,) or not np.issubdtype(given.dtype, np.integer):
         msg = f"groups: {given.dtype} of shape {given.shape} given; needed are {n_rows} integers"
         raise InvalidOption(msg, source="groups", code="invalid_argument")
-    return given.astype(np.int64)
+    _, group = np.unique(given, return_inverse=True)
+    if copies is None:
+        return group, np.ones(n_rows, np.bool_)
+    marks = np.asarray(copies)
+    if marks.shape != (n_rows,) or marks.dtype != np.bool_:
+        msg = f"copies: {marks.dtype} of shape {marks.shape} given; needed are {n_rows} bool"
+        raise InvalidOption(msg, source="copies", code="invalid_argument")
+    if (np.bincount(group, weights=~marks) == 0).any():
+        row = int(np.flatnonzero(np.bincount(group, weights=~marks)[group] == 0)[0])
+        msg = f"copies: all rows of the group of row {row} are copies; one must be the original"
+        raise InvalidOption(msg, source="copies", code="invalid_argument")
+    return group, ~marks
 
 
 def grouped_folds(
@@ -231,21 +248,97 @@ def grouped_folds(
     n_classes: int,
     n_folds: int,
     seed: int,
-    groups: NDArray[np.int64] | None,
-) -> NDArray[np.int32]:
-    """Fold of each row as in `stratified_folds`, by the first row of each group.
+    group: NDArray[np.int64],
+    scored: NDArray[np.bool_],
+) -> tuple[NDArray[np.int32], int]:
+    """Deal out rows with one class each to folds, groups as a whole.
 
-    The other rows of a group of fold f get -2 - f: left out where their group is held out, and not
-    scored; -1 with a group that is never held out.
+    Parameters
+    ----------
+    targets : int32 ndarray of shape (n,)
+        Class of each row.
+    n_classes, n_folds, seed
+        As in `select_l2`.
+    group, scored
+        As `check_groups` returns them.
+
+    Returns
+    -------
+    int32 ndarray of shape (n,)
+        The fold that a row is held out and scored in; -2 - f of a copy that is left out of fold f
+        and not scored; -1 of a row that is never held out.
+    int
+        Number of folds: fewer than asked for with fewer groups, and 1 where there is nothing to
+        hold out.
+
+    Notes
+    -----
+    With one row to score a group, as in `stratified_folds`; else as in `dealt_folds`.
     """
-    if groups is None:
-        return stratified_folds(targets, n_classes, n_folds, seed)
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    of_group = stratified_folds(targets[first], n_classes, n_folds, seed)
+    rows = np.flatnonzero(scored)
+    if len(rows) > group.max() + 1:
+        return dealt_folds(targets, n_classes, n_folds, seed, group, scored)
+    row_of = rows[np.argsort(group[rows])]
+    return (
+        with_copies(stratified_folds(targets[row_of], n_classes, n_folds, seed), group, scored),
+        n_folds,
+    )
+
+
+def dealt_folds(
+    targets: NDArray[Any],
+    n_classes: int,
+    n_folds: int,
+    seed: int,
+    group: NDArray[np.int64],
+    scored: NDArray[np.bool_],
+) -> tuple[NDArray[np.int32], int]:
+    """Deal out groups of several rows to folds, so that each fold has its share of each class.
+
+    Parameters
+    ----------
+    targets : integer ndarray of shape (n,) or bool ndarray of shape (n, n_classes)
+        Class of each row, or which labels it bears.
+    n_classes, n_folds, seed, group, scored
+        As in `grouped_folds`.
+
+    Returns
+    -------
+    int32 ndarray of shape (n,)
+    int
+        As from `grouped_folds`.
+
+    Notes
+    -----
+    By `eyespot.splitting.deal_groups`, the greedy algorithm of scikit-learn's
+    ``StratifiedGroupKFold``. A group that has all rows of a class (or all that do not bear a label)
+    is never held out: a model that was fitted without it could not know the class.
+    """
+    n_groups = int(group.max()) + 1
+    always = np.zeros(n_groups, np.bool_)
+    for bearing in (targets,) if targets.ndim == 1 else (targets, ~targets):
+        counts = GroupCounts.of(group[scored], bearing[scored], n_groups, n_classes)
+        whole = counts.images == counts.totals[counts.pairs]
+        always[np.repeat(np.arange(n_groups), np.diff(counts.starts))[whole]] = True
+    of_group = np.full(n_groups, -1, np.int32)
+    n_folds = min(n_folds, int((~always).sum()))
+    if n_folds < 2:
+        return of_group[group], 1
+    number = np.cumsum(~always) - 1
+    inside = scored & ~always[group]
+    counts = GroupCounts.of(number[group[inside]], targets[inside], int((~always).sum()), n_classes)
+    order = shuffled(len(counts.sizes), seed)
+    of_group[~always] = deal_groups(counts, n_folds, order)
+    return with_copies(of_group, group, scored), n_folds
+
+
+def with_copies(
+    of_group: NDArray[np.int32], group: NDArray[np.int64], scored: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Return the fold of each row by that of its group: that of a copy is -2 less it."""
     folds = of_group[group]
-    copies = np.ones(len(targets), np.bool_)
-    copies[first] = False
-    folds[copies & (folds >= 0)] = -2 - folds[copies & (folds >= 0)]
+    copies = ~scored & (folds >= 0)
+    folds[copies] = -2 - folds[copies]
     return folds
 
 

@@ -15,8 +15,11 @@ from eyespot.head.rows import (
     check_groups,
     check_known,
     check_options,
+    dealt_folds,
+    enough_to_hold_out,
     number,
     shuffled,
+    with_copies,
 )
 from eyespot.head.softmax import (
     PATH_TOLERANCE,
@@ -60,6 +63,7 @@ def fit_sigmoid(
     start: tuple[ArrayLike, ArrayLike] | None = None,
     cancel: _core.CancelToken | None = None,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> HeadFit:
     """Fit one logistic regression for each label, all in the same passes over the rows.
 
@@ -83,7 +87,7 @@ def fit_sigmoid(
         that the mean weight of the rows stays 1, so that `l2` keeps its meaning.
     sample_weight : array of shape (n,), optional
         Not negative. Only their ratios matter.
-    max_iterations, tolerance, n_threads, pool, seed, callback, state, start, cancel, groups
+    max_iterations, tolerance, n_threads, pool, seed, callback, state, start, cancel, groups, copies
         As in `fit_softmax`. In a callback, ``accuracy`` is the share of the rows of which all
         labels are told rightly.
 
@@ -125,6 +129,7 @@ def fit_sigmoid(
             seed=seed,
             cancel=cancel,
             groups=groups,
+            copies=copies,
         )
         strength = path.selected
     else:
@@ -181,6 +186,7 @@ def select_sigmoid_l2(
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> L2Path:
     """Choose the strength of the penalty by cross-validation, with every label in every fold.
 
@@ -190,7 +196,7 @@ def select_sigmoid_l2(
         As in `fit_sigmoid`.
     n_folds : int, default 5
         At least 2.
-    n_threads, pool, seed, cancel, groups
+    n_threads, pool, seed, cancel, groups, copies
         As in `fit_sigmoid`.
 
     Returns
@@ -208,7 +214,7 @@ def select_sigmoid_l2(
     -----
     The strengths are those of `select_l2`. The folds are made by iterative stratification: the
     label with the fewest rows left is dealt out first, each of its rows to the fold that still
-    wants most of that label.
+    wants most of that label. Groups of several rows are dealt out as in `select_l2`.
 
     References
     ----------
@@ -221,21 +227,22 @@ def select_sigmoid_l2(
         raise InvalidOption(message, source="n_folds", code="invalid_argument")
     rows, positive, negative = _weights(y, positive_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
-    group = check_groups(groups, len(y))
-    _, first, of = np.unique(
-        np.arange(len(y)) if group is None else group, return_index=True, return_inverse=True
-    )
-    enough = len(first) >= 2 * n_folds
-    order = shuffled(len(first), seed)
-    of_group = np.zeros(len(first), dtype=np.int32)
-    of_group[order] = distribute(y[first[order]] != 0, [1.0] * n_folds)
-    folds = np.full(len(y), -2, np.int32) - of_group[of]  # of copies: left out, not scored
-    folds[first] = of_group
+    group, scored = check_groups(groups, copies, len(y))
+    originals = np.flatnonzero(scored)
+    if len(originals) > group.max() + 1:
+        folds, n_folds = dealt_folds(y != 0, y.shape[1], n_folds, seed, group, scored)
+    else:
+        row_of = originals[np.argsort(group[originals])]
+        order = shuffled(len(row_of), seed)
+        of_group = np.zeros(len(row_of), dtype=np.int32)
+        of_group[order] = distribute(y[row_of[order]] != 0, [1.0] * n_folds)
+        folds = with_copies(of_group, group, scored)
+    enough = enough_to_hold_out(folds, n_folds)
     variance, points, start = _core.sigmoid_path(
         x,
         y,
-        fold=folds,
-        n_folds=n_folds,
+        fold=folds if enough else np.full_like(folds, -1),
+        n_folds=n_folds if enough else 0,
         relative_path=RELATIVE_PATH if enough else RELATIVE_PATH[:0],
         tolerance=PATH_TOLERANCE,
         weights=rows,

@@ -179,6 +179,7 @@ def fit_softmax(
     cancel: _core.CancelToken | None = None,
     held_out: bool = False,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> HeadFit:
     """Fit softmax regression.
 
@@ -226,8 +227,11 @@ def fit_softmax(
         ``l2="auto"`` these come from the cross-validation, without further fits; else from one of
         their own.
     groups : integer array of shape (n,), optional
-        Rows of the same number are copies of the first of them: cross-validation holds them out
-        together, and scores the first alone.
+        Rows of the same number belong together (as in scikit-learn): cross-validation holds them
+        out together, so that no row is scored by a model that has seen another of its group.
+    copies : bool array of shape (n,), optional
+        Rows that are copies of another row of their group: they are held out with it, and not
+        scored.
 
     Returns
     -------
@@ -281,6 +285,7 @@ def fit_softmax(
             cancel=cancel,
             predict=held_out,
             groups=groups,
+            copies=copies,
         )
         strength = path.selected
     else:
@@ -300,6 +305,7 @@ def fit_softmax(
             seed=seed,
             cancel=cancel,
             groups=groups,
+            copies=copies,
         )
 
     solver = _core.SoftmaxSolver(
@@ -375,16 +381,17 @@ def select_l2(
     cancel: _core.CancelToken | None = None,
     predict: bool = False,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> L2Path:
     """Choose the strength of the penalty by stratified cross-validation.
 
     Parameters
     ----------
-    embeddings, targets, n_classes, class_weights, sample_weight, groups
+    embeddings, targets, n_classes, class_weights, sample_weight, groups, copies
         As in `fit_softmax`.
     n_folds : int, default 5
         At least 2. A class with fewer rows is missing from some held-out parts; a class with one
-        row is never held out.
+        row, or one group of rows, is never held out. With fewer groups there are fewer folds.
     n_threads, pool, seed, cancel
         As in `fit_softmax`.
     predict : bool, default False
@@ -408,7 +415,8 @@ def select_l2(
     curvature, to which the penalty adds a known part; the path ends when the loss has risen twice
     in a row. With fewer than two held-out rows a fold there is nothing to choose by, and 0.1 times
     the mean variance is taken. Folds depend on `seed` and the order of the rows, never on the
-    number of threads.
+    number of threads. Groups are dealt out to them by the greedy algorithm of scikit-learn's
+    ``StratifiedGroupKFold``; see `eyespot.splitting.deal_groups`.
     """
     x, y = check_rows(embeddings, targets)
     check_options(n_classes, 1, 1.0)
@@ -417,7 +425,9 @@ def select_l2(
         raise InvalidOption(msg, source="n_folds", code="invalid_argument")
     weights = row_weights(y, n_classes, class_weights, sample_weight)
     workers = pool if pool is not None else _core.ThreadPool(n_threads)
-    folds = grouped_folds(y, n_classes, n_folds, seed, check_groups(groups, len(y)))
+    folds, n_folds = grouped_folds(
+        y, n_classes, n_folds, seed, *check_groups(groups, copies, len(y))
+    )
     enough = enough_to_hold_out(folds, n_folds)
     path = RELATIVE_PATH if enough else RELATIVE_PATH[:0]
     variance, points, start, predictions = _core.softmax_path(
@@ -465,6 +475,7 @@ def predict_held_out(
     seed: int = 0,
     cancel: _core.CancelToken | None = None,
     groups: ArrayLike | None = None,
+    copies: ArrayLike | None = None,
 ) -> HeldOut | None:
     """Predict every row by a model that was fitted without it, at one strength of the penalty.
 
@@ -477,6 +488,7 @@ def predict_held_out(
     n_folds : int, default 5
         At least 2.
     groups : integer array of shape (n,), optional
+    copies : bool array of shape (n,), optional
         As in `fit_softmax`.
 
     Returns
@@ -490,7 +502,9 @@ def predict_held_out(
         As in `fit_softmax`.
     """
     x, y = check_rows(embeddings, targets)
-    folds = grouped_folds(y, n_classes, n_folds, seed, check_groups(groups, len(y)))
+    folds, n_folds = grouped_folds(
+        y, n_classes, n_folds, seed, *check_groups(groups, copies, len(y))
+    )
     if not enough_to_hold_out(folds, n_folds):
         return None
     _, _, _, predictions = _core.softmax_path(

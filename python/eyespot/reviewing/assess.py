@@ -14,7 +14,7 @@ from eyespot.progress import Phase, ProgressReporter
 from eyespot.reviewing.findings import DataReview, LabelIssue, LookAlikes, Outlier
 from eyespot.reviewing.labels import doubts_of
 from eyespot.reviewing.likeness import Likeness, compare, copy_similarity, upper_fence
-from eyespot.sides import listed, same_rows
+from eyespot.sides import Together, held_together, listed, same_rows
 from eyespot.training import warn_of_skipped
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def review(
 
     Notes
     -----
-    Labels are weighed by five models, each fitted without a fifth of the images (copies together),
-    with the penalty that ``l2="auto"`` would choose; see `eyespot.reviewing.labels`. The
+    Labels are weighed by five models, each fitted without a fifth of the images (copies and groups
+    together), with the penalty that ``l2="auto"`` would choose; see `eyespot.reviewing.labels`. The
     comparison takes time with the square of the number of images: seconds for some thousands.
 
     Examples
@@ -123,6 +123,7 @@ def review(
         labels=tuple(" + ".join(names) or "no label" for names in readable.label_sets),
         embeddings=features.embeddings,
         first=same_rows(features.embeddings),
+        together=held_together(features.embeddings, readable.groups),
     )
 
     issues, metrics, notes = _weigh_labels(seen, seed, n_threads, progress, cancel)
@@ -145,12 +146,16 @@ def review(
 
 
 class _Seen(NamedTuple):
-    """The images that could be read; `first` is the first of those that are equal to each."""
+    """The images that could be read.
+
+    `first` is the first of those that are equal to each, `together` what is held out together.
+    """
 
     data: DataSource
     labels: tuple[str, ...]
     embeddings: NDArray[np.float32]
     first: NDArray[np.int64]
+    together: Together
 
 
 def _weigh_labels(
@@ -176,7 +181,7 @@ def _weigh_labels(
             seed=seed,
             cancel=cancel,
             predict=True,
-            groups=seen.first,
+            **seen.together._asdict(),
         ).held_out
     reporter.update(1)
     if held_out is None:
@@ -200,7 +205,8 @@ def _weigh_labels(
         for i in doubts.issues.tolist()
     )
     alone = [classes[target] for target in np.delete(targets, rows).tolist()]
-    notes = (f"not weighed: {listed(alone)}, with one image only",) if alone else ()
+    one = "one image or group" if seen.data.group_sizes() else "one image"
+    notes = (f"not weighed: {listed(sorted(set(alone)))}, with {one} only",) if alone else ()
     return (
         issues,
         ClassifierMetrics.from_probabilities(classes, targets[rows], probabilities),

@@ -160,6 +160,26 @@ class DataReview:
         named = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
         return [row | {"path": str(row["path"])} for row in named]
 
+    def groups(self) -> dict[Path, str]:
+        """Return the group of each image that looks like another, for `DataSource.with_groups`.
+
+        Returns
+        -------
+        dict of Path to str
+            ``"look-alikes 1"`` for the images of the first of `look_alikes`, and so on; images that
+            look like no other are left out.
+
+        Examples
+        --------
+        >>> found = eyespot.review(photos)  # doctest: +SKIP
+        >>> photos = photos.with_groups(found.groups(), join=True)  # doctest: +SKIP
+        """
+        return {
+            path: f"look-alikes {number}"
+            for number, group in enumerate(self.look_alikes, start=1)
+            for path in group.paths
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON can hold them."""
 

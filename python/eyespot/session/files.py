@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -110,6 +111,7 @@ def data_values(data: DataSource) -> dict[str, Any]:
         ),
         "paths": [os.path.abspath(path) for path in data.paths],  # noqa: PTH100 - keeps links
         "digests": list(known.digests),
+        **({"groups": list(data.groups)} if data.group_sizes() else {}),
     }
 
 
@@ -136,7 +138,8 @@ def data_from_values(values: Mapping[str, Any]) -> DataSource:
     if len(digests) != len(paths):
         message = f"{len(digests)} digests of {len(paths)} images"
         raise ValueError(message)
-    data = DataSource(paths=paths, classes=tuple(classes), targets=table)
+    groups = tuple(values.get("groups", ()))  # not in sessions of before there were any
+    data = DataSource(paths=paths, classes=tuple(classes), targets=table, groups=groups)
     data._cache["hashes"] = ContentHashes(digests=digests, errors=())
     return data
 
@@ -149,7 +152,8 @@ def matched(stored: DataSource, given: DataSource, where: Path) -> DataSource:
     Raises
     ------
     ModifiedTrainingData
-        If contents or labels are not those of `stored`; the places of the files may differ.
+        If contents, labels or groups are not those of `stored`; the places of the files and the
+        names of the groups may differ.
     """
     old, new = _items(stored), _items(given)
     if old == new and stored.classes == given.classes:
@@ -161,6 +165,14 @@ def matched(stored: DataSource, given: DataSource, where: Path) -> DataSource:
             places.setdefault(item, []).append(i)
         return given.take([places[item].pop(0) for item in old])
     parts = []
+    if Counter(map(_labelled, old)) == Counter(map(_labelled, new)):
+        first = stored.paths[next(i for i, item in enumerate(old) if item in gone)]
+        message = (
+            f"the groups are not those that the session in {where} was made with: images such as "
+            f"{first} are in a group with others now; give the groups as before, or give a new "
+            "session directory, which can reuse the extracted features"
+        )
+        raise ModifiedTrainingData(message, source=str(where), code="modified_groups")
     for source, items, counts, one, many in (
         (given, new, added, "image was added or changed", "images were added or changed"),
         (stored, old, gone, "image is gone", "images are gone"),
@@ -177,5 +189,22 @@ def matched(stored: DataSource, given: DataSource, where: Path) -> DataSource:
     raise ModifiedTrainingData(message, source=str(where), code="modified_data")
 
 
-def _items(data: DataSource) -> list[tuple[str | None, tuple[str, ...]]]:
-    return list(zip(data.hashes().digests, data.label_sets, strict=True))
+def _items(data: DataSource) -> list[tuple[str | None, tuple[str, ...], str | None]]:
+    """Return what each image is to a training: content, labels, and what is in its group."""
+    digests = data.hashes().digests
+    members: dict[str, list[str]] = {}
+    for digest, name in zip(digests, data.groups, strict=True):
+        if name is not None:
+            members.setdefault(name, []).append(digest or "")
+    # By contents: folders that were renamed may give groups other names.
+    content = {
+        name: hashlib.sha256(" ".join(sorted(own)).encode()).hexdigest()
+        for name, own in members.items()
+        if len(own) > 1
+    }
+    of_groups = (None if name is None else content.get(name) for name in data.groups)
+    return list(zip(digests, data.label_sets, of_groups, strict=True))
+
+
+def _labelled(item: tuple[str | None, tuple[str, ...], str | None]) -> Hashable:
+    return item[:2]

@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -363,7 +363,7 @@ class TrainingSession:
         known = zip(stored.hashes().stamps, stored.paths, strict=True)
         if all(stamp is not None and stamp == stamp_of(path) for stamp, path in known):
             return stored  # this process has read them, and nothing touched them since
-        now = DataSource(paths=stored.paths, classes=stored.classes, targets=stored.targets)
+        now = replace(stored)  # without what is known of the contents
         now.hashes(n_threads=self.parameters.n_threads, progress=progress, cancel=cancel)
         return matched(stored, now, self.directory)
 
