@@ -43,6 +43,23 @@ def test_the_examples_on_exporting_run(tmp_path, monkeypatch, capsys):
     assert "passed on 32 photos" in capsys.readouterr().out
 
 
+def test_the_example_on_groups_runs(tmp_path, monkeypatch, capsys):
+    pillow = pytest.importorskip("PIL.Image", reason="the example is of JPEG files")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"## Photos that belong.*?```python\n(.*?)```", text, re.DOTALL)
+    photo_folder(tmp_path / "photos", {"blue": 40, "red": 40})
+    for path in sorted((tmp_path / "photos").glob("*/*.png")):
+        number = int(path.stem[-4:])
+        name = f"{path.parent.name}{number // 4}_{number % 4}.jpg"
+        pillow.open(path).save(path.with_name(name))
+        path.unlink()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["model"].training_report.n_training_groups == 18
+    assert "20 groups of two or more images kept together: 18 to train" in capsys.readouterr().out
+
+
 def test_the_example_on_going_on_runs(tmp_path, monkeypatch, capsys):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"## Going on.*?```python\n(.*?)```", text, re.DOTALL)

@@ -100,6 +100,26 @@ MultiLabel = Annotated[
         rich_help_panel=DATA_PANEL,
     ),
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Which photos belong together (patients, bursts, films) and so on one side of each "
+        "split: a regular expression for paths below PHOTOS, whose part in parentheses tells the "
+        "group, such as '(.+)_[0-9]+[.]jpg'.",
+        show_default=False,
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Instead, a table's column of groups, such as 'patient'.",
+        show_default=False,
+        rich_help_panel=DATA_PANEL,
+    ),
+]
 Errors = Annotated[
     OnError,
     typer.Option(
@@ -179,6 +199,8 @@ def data_source(
     label_separator: str | None = None,
     *,
     multi_label: bool = False,
+    groups: str | None = None,
+    group_column: str | None = None,
 ) -> DataSource:
     """Return the labelled images of a folder or a table."""
     from eyespot.data import DataSource
@@ -200,7 +222,12 @@ def data_source(
             label_column=columns if len(columns) > 1 else columns[0],
             label_separator=label_separator,
             multi_label=multi_label,
+            group_column=group_column,
+            groups=groups,
         )
+    if group_column is not None:
+        message = "--group-column goes with a table; --groups takes a pattern for paths"
+        raise InvalidOption(message, source="--group-column", code="invalid_argument")
     if label_separator is not None:
         message = "--label-separator goes with a table"
         raise InvalidOption(message, source="--label-separator", code="invalid_argument")
@@ -208,8 +235,8 @@ def data_source(
         if multi_label:
             message = "--multi-label takes a table or folders; a file's name holds one label"
             raise InvalidOption(message, source="--multi-label", code="invalid_argument")
-        return DataSource.labeled_files(path)
-    return DataSource.labeled_directories(path, multi_label=multi_label)
+        return DataSource.labeled_files(path, groups=groups)
+    return DataSource.labeled_directories(path, multi_label=multi_label, groups=groups)
 
 
 def extractor(backbone: str, output_name: str | None) -> FeatureExtractor:

@@ -30,6 +30,8 @@ def review(
     label_column: options.LabelColumns = None,
     label_separator: options.LabelSeparator = None,
     multi_label: options.MultiLabel = False,
+    groups: options.Groups = None,
+    group_column: options.GroupColumn = None,
     backbone: options.Backbone = "default",
     output_name: options.OutputName = None,
     crop: options.Crop = None,
@@ -50,7 +52,14 @@ def review(
         check_form(output, "a review")
     extractor = options.extractor(backbone, output_name)
     data = options.data_source(
-        photos, data_format, path_column, label_column, label_separator, multi_label=multi_label
+        photos,
+        data_format,
+        path_column,
+        label_column,
+        label_separator,
+        multi_label=multi_label,
+        groups=groups,
+        group_column=group_column,
     )
     with working(quiet=quiet) as display:
         found = look_at(

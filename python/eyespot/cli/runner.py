@@ -41,6 +41,8 @@ _SAID_IN_OPTIONS = {
     "choose output_name": "choose --output-name",
     "ratio is": "--validation is",
     "n_threads is": "--threads is",
+    "groups is": "--groups is",
+    "groups: is given together with group_column": "--groups is given together with --group-column",
     "force=True": "--force",
     "quantize='int8'": "--quantize int8",
     "export input='uint8_nhwc'": "use --input uint8_nhwc",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eyespot.multi_label_metrics import MultiLabelMetrics
     from eyespot.options import ModelParameters
     from eyespot.progress import ProgressCallback
+    from eyespot.training import TrainingReport
 
 __all__ = ["train"]
 
@@ -48,6 +49,8 @@ def train(
     label_column: options.LabelColumns = None,
     label_separator: options.LabelSeparator = None,
     multi_label: options.MultiLabel = False,
+    groups: options.Groups = None,
+    group_column: options.GroupColumn = None,
     on_error: options.Errors = options.OnError.SKIP,
     seed: Annotated[
         int,
@@ -163,7 +166,14 @@ def train(
 
     def read(path: Path) -> DataSource:
         return options.data_source(
-            path, data_format, path_column, label_column, label_separator, multi_label=multi_label
+            path,
+            data_format,
+            path_column,
+            label_column,
+            label_separator,
+            multi_label=multi_label,
+            groups=groups,
+            group_column=group_column,
         )
 
     plan = options.augmentation(augment, copies)
@@ -281,6 +291,10 @@ def _training_json(model: ImageClassifier | MultiLabelImageClassifier) -> dict[s
             "seconds": dict(report.seconds),
             "images_per_second": report.images_per_second,
             "reused": report.n_reused,
+            "groups": {
+                "training": report.n_training_groups,
+                "validation": report.n_validation_groups,
+            },
             "skipped": [
                 {"file": error.source, "code": error.code, "message": error.message}
                 for error in report.skipped
@@ -301,10 +315,19 @@ def _training_table(model: ImageClassifier | MultiLabelImageClassifier) -> str:
     rows = [
         ["", *(name for name, _, _ in sides)],
         ["images", *(f"{count:,}" for _, count, _ in sides)],
+        *_group_row(report),
         *([["copies", f"{report.n_copies:,}", ""][: 1 + len(sides)]] if report.n_copies else []),
         *([name, *(numbers[name] for numbers in told)] for name in told[0]),
     ]
     return screen.table(rows)
+
+
+def _group_row(report: TrainingReport) -> list[list[str]]:
+    """Return how many groups there are on each side, where images are not all their own."""
+    kept = (report.n_training_groups, report.n_validation_groups)
+    if kept == (report.n_training, report.n_validation):
+        return []
+    return [["groups", *(f"{number:,}" for number in kept if number)]]
 
 
 def _told(metrics: ClassifierMetrics | MultiLabelMetrics) -> dict[str, str]:
