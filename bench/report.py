@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import mean, median, stdev
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -118,6 +119,8 @@ def section(record: dict[str, Any]) -> str:
         return "\n".join([*lines, *accuracy_rows(record["results"])])
     if record["results"] and "fits" in record["results"][0]:
         return "\n".join([*lines, *penalty_rows(record["results"])])
+    if record["results"] and "gap" in record["results"][0]:
+        return "\n".join([*lines, *groups_rows(record["results"])])
     if record["results"] and "faults" in record["results"][0]:
         return "\n".join([*lines, *review_rows(record["results"])])
     lines += [
@@ -175,6 +178,23 @@ def few_images_rows(results: list[dict[str, Any]]) -> list[str]:
             f"| {r['set']} | {r['plan']} | {r['n_copies']} "
             f"| {100 * r['accuracy_mean']:.1f} ± {100 * r['accuracy_sd']:.1f} % "
             f"| {gain if r['n_copies'] else ''} | {r['log_loss_mean']:.3f} |"
+        )
+    return lines
+
+
+def groups_rows(results: list[dict[str, Any]]) -> list[str]:
+    """What a validation tells with and without groups, beside what is true of new photos."""
+    lines = [
+        "| set | groups | accuracy in validation | of new photos | the former flatters by | l2 "
+        "| log-loss | calibration error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        gap = f"{100 * mean(r['gap']):+.1f} ± {100 * stdev(r['gap']):.1f} points"
+        lines.append(
+            f"| {r['set']} | {r['groups']} | {100 * mean(r['validation_accuracy']):.1f} % "
+            f"| {100 * mean(r['test_accuracy']):.1f} % | {gap} | {median(r['l2']):.1g} "
+            f"| {mean(r['test_log_loss']):.3f} | {100 * mean(r['test_calibration_error']):.1f} % |"
         )
     return lines
 

@@ -173,6 +173,15 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
     assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 ± 0.021 |" in text
 
 
+def test_the_report_tells_by_how_much_a_validation_flatters():
+    result = {"set": "flowers", "groups": "none", "validation_accuracy": [0.9, 1.0]}
+    result |= {"test_accuracy": [0.7, 0.7], "gap": [0.2, 0.3], "l2": [1e-4, 1e-3, 1e-2]}
+    result |= {"test_log_loss": [1.0, 2.0], "test_calibration_error": [0.1, 0.2]}
+    row = report.groups_rows([result])[-1]
+    words = "| flowers | none | 95.0 % | 70.0 % | +25.0 ± 7.1 points | 0.001 | 1.500 | 15.0 % |"
+    assert row == words
+
+
 def test_the_report_tells_what_augmentation_gains():
     result = {"set": "flowers", "plan": "light", "n_copies": 200, "log_loss_mean": 0.98765}
     result |= {"accuracy_mean": 0.6284, "accuracy_sd": 0.0334, "gain_mean": 0.0047}
