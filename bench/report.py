@@ -39,7 +39,7 @@ def newest() -> list[dict[str, Any]]:
 
 def which(result: dict[str, Any]) -> tuple[Any, ...]:
     """Return what was measured, so that a later result of the same takes its place."""
-    names = ("case", "threads", "backbone", "network", "set", "plan")
+    names = ("case", "threads", "backbone", "network", "set", "plan", "groups")
     return tuple(result.get(name) for name in names)
 
 
@@ -184,17 +184,16 @@ def few_images_rows(results: list[dict[str, Any]]) -> list[str]:
 
 def groups_rows(results: list[dict[str, Any]]) -> list[str]:
     """What a validation tells with and without groups, beside what is true of new photos."""
-    lines = [
-        "| set | groups | accuracy in validation | of new photos | the former flatters by | l2 "
-        "| log-loss | calibration error |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    names = "set, groups, validation accuracy, of new photos, flatters by"
+    names += ", final l2, final accuracy, log-loss, ECE"
+    lines = [f"| {names.replace(', ', ' | ')} |", "|---" * 9 + "|"]
     for r in results:
         gap = f"{100 * mean(r['gap']):+.1f} ± {100 * stdev(r['gap']):.1f} points"
         lines.append(
             f"| {r['set']} | {r['groups']} | {100 * mean(r['validation_accuracy']):.1f} % "
             f"| {100 * mean(r['test_accuracy']):.1f} % | {gap} | {median(r['l2']):.1g} "
-            f"| {mean(r['test_log_loss']):.3f} | {100 * mean(r['test_calibration_error']):.1f} % |"
+            f"| {100 * mean(r['final_accuracy']):.1f} % | {mean(r['final_log_loss']):.3f} "
+            f"| {100 * mean(r['final_calibration_error']):.1f} % |"
         )
     return lines
 
