@@ -303,8 +303,9 @@ class Preprocessing:
 class SplitStrategy:
     """How a validation set is held out of the training data.
 
-    Make one with `automatic` or `fixed`. The split that a strategy makes is stratified by class
-    and follows from the seed and the contents of the files alone; see `DataSource.split`.
+    Make one with `automatic` or `fixed`. The split that a strategy makes is stratified by class,
+    keeps groups whole, and follows from the seed, the groups and the contents of the files alone;
+    see `DataSource.split`.
 
     Attributes
     ----------

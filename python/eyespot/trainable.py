@@ -89,7 +89,7 @@ class Trainable(ABC):
             If `start` is of another backbone or of other layers, or the session was made with
             other parameters.
         ModifiedTrainingData
-            If the session was made with other images or labels.
+            If the session was made with other images, labels or groups.
         CheckpointError
             If the session's folder cannot be read or written.
         ExportError
@@ -105,6 +105,9 @@ class Trainable(ABC):
             If images could not be read and were left out.
         ConvergenceWarning
             If the solver used up its iterations and the loss may yet fall by more than 0.1 %.
+        GroupsWarning
+            If all images of a label are of one group, or validation data of yours are of groups
+            that training data are of, too.
 
         Notes
         -----
@@ -211,7 +214,7 @@ class Trainable(ABC):
             If the session was made with other parameters: ``source`` names the first, and
             ``original_value`` and ``new_value`` tell.
         ModifiedTrainingData
-            If the session was made with other images or labels. Files may have moved.
+            If the session was made with other images, labels or groups. Files may have moved.
         CheckpointError
             If the folder holds other files, or cannot be read or written.
         InvalidOption

@@ -168,9 +168,9 @@ def matched(stored: DataSource, given: DataSource, where: Path) -> DataSource:
     if Counter(map(_labelled, old)) == Counter(map(_labelled, new)):
         first = stored.paths[next(i for i, item in enumerate(old) if item in gone)]
         message = (
-            f"the groups are not those that the session in {where} was made with: images such as "
-            f"{first} are in a group with others now; give the groups as before, or give a new "
-            "session directory, which can reuse the extracted features"
+            f"the groups are not those that the session in {where} was made with: that of {first}, "
+            "for one, holds other images now; give the groups as before, or give a new session "
+            "directory, which can reuse the extracted features"
         )
         raise ModifiedTrainingData(message, source=str(where), code="modified_groups")
     for source, items, counts, one, many in (
