@@ -388,12 +388,17 @@ class ImageModel(Trainable, Generic[MetricsT]):
         -----
         SkippedImagesWarning
             If images were left out.
+        GroupsWarning
+            If images are of a group that the classifier was trained on, and this is the object
+            that was trained: a loaded one does not know the groups.
         """
         data = self._data(data)
         data = data.with_classes(self.classes)
         if len(data) == 0:
             message = "there are no images to evaluate on"
             raise DataError(message, source="data", code="no_images")
+        if self.training_report is not None:
+            training.warn_of_shared_groups(self.training_report.groups, data, "test")
         result = self._run(
             data.paths,
             Phase.EVALUATING,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -63,6 +63,7 @@ __all__ = [
     "metrics_from_facts",
     "parameter_facts",
     "train",
+    "warn_of_shared_groups",
     "warn_of_skipped",
 ]
 
@@ -100,6 +101,8 @@ class TrainingReport:
         Embeddings that came out of a store, of copies and validation images too.
     n_training_groups, n_validation_groups : int
         Groups that these images are of, an image without a group being one.
+    groups : frozenset of str
+        Names of the groups that were trained on. They are only here: a saved model has none.
     skipped : tuple of ImageError
         Images that could not be read; `ImageError.index` counts the training images first.
     notes : tuple of str
@@ -114,6 +117,7 @@ class TrainingReport:
     n_reused: int = 0
     n_training_groups: int = 0
     n_validation_groups: int = 0
+    groups: frozenset[str] = field(default=frozenset(), repr=False)
     skipped: tuple[ImageError, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -335,6 +339,7 @@ def train(
             n_validation=len(sides.validation.targets) if sides.validation else 0,
             n_training_groups=sides.training.n_groups,
             n_validation_groups=sides.validation.n_groups if sides.validation else 0,
+            groups=frozenset(name for name in sides.training.groups if name is not None),
             skipped=features.errors,
             notes=notes,
         ),
@@ -377,6 +382,17 @@ def warn_of_skipped(errors: Sequence[ImageError], n_images: int) -> None:
     rest = f"; and {more:,} more" if more > 0 else ""
     message = f"{len(errors):,} of {n_images:,} images could not be read: {named}{rest}"
     warnings.warn(message, SkippedImagesWarning, stacklevel=3)
+
+
+def warn_of_shared_groups(trained_on: Collection[str], data: DataSource, kind: str) -> None:
+    """Warn that groups of `data`, by which a model is measured, were trained on, too."""
+    if shared := data.group_sizes().keys() & set(trained_on):
+        which = "1 group is" if len(shared) == 1 else f"{len(shared):,} groups are"
+        message = (
+            f"{which} in the training data and in the {kind} data, such as {min(shared)!r}, so the "
+            "figures flatter; hold out whole groups"
+        )
+        warnings.warn(message, GroupsWarning, stacklevel=4)
 
 
 def _check_trainable(data: DataSource) -> tuple[str, ...]:
@@ -439,13 +455,7 @@ def _split(
             f"the validation accuracy flatters; the first: {shared[0][0]}"
         )
         notes = (text,)
-    both = data.group_sizes().keys() & held_out.group_sizes().keys()
-    if both:
-        text = (
-            f"{len(both):,} groups are in the training data and in the validation data, such as "
-            f"{min(both)!r}, so the validation accuracy flatters; hold out whole groups"
-        )
-        warnings.warn(text, GroupsWarning, stacklevel=4)
+    warn_of_shared_groups(data.group_sizes(), held_out, "validation")
     return Split(train=data, validation=held_out if len(held_out) else None, notes=notes)
 
 

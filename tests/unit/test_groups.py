@@ -528,8 +528,17 @@ def test_validation_data_that_share_a_group_are_warned_of(data, parameters):
     apart = parameters.replace(validation=data.take(own))
     ImageClassifier.train(data.take(~own), apart)
     own[4:6] = False
-    with pytest.warns(GroupsWarning, match="1 groups are in the training data and in .*blue/blue1"):
+    with pytest.warns(GroupsWarning, match=r"1 group is in the training data.*blue/blue1"):
         ImageClassifier.train(data.take(~own), parameters.replace(validation=data.take(own)))
+
+
+def test_test_data_that_share_a_group_are_warned_of_as_long_as_it_is_known(data, model, tmp_path):
+    held_out = [name not in model.training_report.groups for name in data.groups]
+    model.evaluate(data.take(np.array(held_out)))
+    with pytest.warns(GroupsWarning, match=r"24 groups are in the training data and in the test"):
+        model.evaluate(data)
+    model.evaluate(data.with_groups(None))
+    ImageClassifier.load(model.save(tmp_path / "model.onnx")).evaluate(data)
 
 
 def test_a_class_of_one_group_is_trained_on_and_not_validated(tmp_path, parameters):
