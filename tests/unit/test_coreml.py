@@ -312,16 +312,6 @@ def test_what_a_known_layer_cannot_do_is_said():
         export_coreml(saved(net.model(net.pooled(x), 6), 6))
 
 
-def test_an_int8_model_is_refused_with_the_way_out():
-    net = Net(0)
-    scale, zero = net.constant(0.1), net.constant(3, "uint8")
-    x = net.conv("input", 3, 6, 3, norm=False)
-    x = net.add("QuantizeLinear", x, scale, zero)
-    x = net.add("DequantizeLinear", x, scale, zero)
-    with pytest.raises(ExportError, match="export the model that it was made from"):
-        export_coreml(saved(net.model(net.pooled(x), 6), 6))
-
-
 @pytest.mark.parametrize(
     ("hidden", "output", "found"),
     [

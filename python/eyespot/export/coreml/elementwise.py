@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eyespot.export.coreml.translator import Lowerings, Rearranged, Translator, Unsupported
+from eyespot.export.coreml.translator import (
+    Levels,
+    Lowerings,
+    Rearranged,
+    Translator,
+    Unsupported,
+)
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from eyespot.export.coreml.source import Node
 
 __all__ = ["LOWERINGS"]
@@ -38,6 +46,11 @@ _BINARY: Final = {
     "Min": "minimum",
     "Sum": "add",
 }
+# The levels of the types that activations may be quantised to. Half precision holds them exactly.
+_RANGES: Final = {"uint8": (0, 255), "int8": (-128, 127)}
+# ONNX's numbers of the same, and of float32.
+_FLOAT, _UINT8, _INT8 = 1, 2, 3
+_LEVEL_TYPES: Final = {_UINT8: "uint8", _INT8: "int8"}
 # ONNX's numbers of the types that a Cast may name.
 _FLOATS: Final = {1, 10, 11, 16}
 _CASTS: Final = {6: "int32", 7: "int32", 9: "bool"}
@@ -199,3 +212,75 @@ def _is_float(value: Any) -> bool:
 def identity(t: Translator, node: Node) -> Any:
     """Nothing, when a model only predicts."""
     return t.value(node.inputs[0])
+
+
+@LOWERINGS.operator("QuantizeLinear")
+def quantize_linear(t: Translator, node: Node) -> Any:
+    """Count in steps of the scale, rounded half to even, within the range of the type."""
+    x = t.tensor(node.inputs[0])
+    scale, zero_point = _grid(t, node, x.rank)
+    low, high = (limit - zero_point for limit in _RANGES[_level_type(t, node)])
+    # Not a division: a factor goes into the weights of the convolution before it.
+    y = t.emit("mul", node.name, x=x, y=_number(1 / scale.astype(np.float64)))
+    y = t.emit("round", node.name, x=y)
+    if low.size == 1:
+        y = t.emit("clip", node.name, x=y, alpha=low.item(), beta=high.item())
+    else:
+        y = t.emit("maximum", node.name, x=y, y=low)
+        y = t.emit("minimum", node.name, x=y, y=high)
+    return Levels(centred=y, zero_point=zero_point)
+
+
+@LOWERINGS.operator("DequantizeLinear")
+def dequantize_linear(t: Translator, node: Node) -> Any:
+    """``(x - zero_point) * scale`` of what depends on the image."""
+    name = node.inputs[0]
+    scale, zero_point = _grid(t, node, len(t.shape(name)))
+    levels = t.levels(name)
+    if levels is not None and np.array_equal(levels.zero_point, zero_point):
+        x = levels.centred
+    else:
+        x = t.tensor(name)
+        if zero_point.any():
+            x = t.emit("sub", node.name, x=x, y=_number(zero_point))
+    return t.emit("mul", node.name, x=x, y=_number(scale))
+
+
+def _grid(t: Translator, node: Node, rank: int) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return scale and zero point in a form that broadcasts: one number, or one for each channel.
+
+    Raises
+    ------
+    Unsupported
+        If the numbers are no constants, are for blocks, or make no grid.
+    """
+    scale = t.constant(node.inputs[1])
+    zero_point = t.constant(node.inputs[2]) if node.has_input(2) else np.zeros_like(scale)
+    if node.attributes.get("block_size", 0):
+        raise Unsupported("a scale for each block of an activation")
+    if node.attributes.get("precision", 0) not in (0, _FLOAT):
+        raise Unsupported("another precision than that of float32")
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise Unsupported("a scale that is not above 0")
+    shape = [1] * rank
+    if scale.size > 1:
+        shape[node.attributes.get("axis", 1)] = scale.size
+    if zero_point.size == 1:
+        return scale.reshape(shape), zero_point.astype(np.float32).reshape([1] * rank)
+    return scale.reshape(shape), zero_point.astype(np.float32).reshape(shape)
+
+
+def _level_type(t: Translator, node: Node) -> str:
+    if node.has_input(2):
+        kind = t.constant(node.inputs[2]).dtype.name
+    else:
+        number = node.attributes.get("output_dtype", 0) or _UINT8
+        kind = _LEVEL_TYPES.get(number, f"ONNX's type {number}")
+    if kind not in _RANGES:
+        raise Unsupported(f"activations of {kind}; those of 8 bits have a Core ML form")
+    return kind
+
+
+def _number(values: NDArray[Any]) -> Any:
+    """Return what all elements are multiplied by alike as one number: Core ML has layers for it."""
+    return values.item() if values.size == 1 else values.astype(np.float32)

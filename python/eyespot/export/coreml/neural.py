@@ -519,6 +519,7 @@ RULES: Final[dict[str, Rule]] = {
     "reduceSum": _reduced(np.sum),
     "reshapeStatic": _reshape,
     "resizeBilinear": _resize_bilinear,
+    "round": _one(np.rint),
     "scale": _scale,
     "slice": _slice,
     "sliceStatic": _slice_static,

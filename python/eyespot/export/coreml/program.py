@@ -550,6 +550,7 @@ RULES: Final[dict[str, Rule]] = {
     "relu6": _unary(lambda x: np.clip(x, 0, 6)),
     "reshape": _reshape,
     "resize_bilinear": _resize_bilinear,
+    "round": _unary(np.rint),
     "rsqrt": lambda i: 1 / np.sqrt(i["x"] + i.number("epsilon", 1e-12)),
     "scaled_dot_product_attention": _attention,
     "sigmoid": _unary(kernels.sigmoid),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from eyespot.errors import ExportError
+from eyespot.export.graph import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from eyespot.export.coreml.source import Node
 
-__all__ = ["MAX_RANK", "Lowerings", "Rearranged", "Translator", "Unsupported"]
+__all__ = ["MAX_RANK", "Levels", "Lowerings", "Rearranged", "Translator", "Unsupported"]
 
 #: Core ML's tensors have at most 5 dimensions.
 MAX_RANK: Final = 5
@@ -40,7 +41,8 @@ _RESERVED: Final = (
     "target",
     "targetProbability",
 )
-_QUANTISED: Final = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"}
+# Operators on whole numbers; those between which networks compute in the QDQ form are translated.
+_INTEGER: Final = ("QLinear", "DynamicQuantize", "ConvInteger", "MatMulInteger", "QGemm")
 
 
 class Unsupported(Exception):  # noqa: N818 - caught in this package, never shown
@@ -108,6 +110,24 @@ class Rearranged:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """``centred + zero_point``, quantised numbers that are not written yet.
+
+    Waiting lets the zero point meet the `DequantizeLinear` that takes it off again.
+
+    Attributes
+    ----------
+    centred : Var
+        Whole numbers, held as floats.
+    zero_point : ndarray
+        Whole numbers that broadcast to `centred`.
+    """
+
+    centred: Any
+    zero_point: NDArray[np.float32]
+
+
 class Lowerings(dict[str, "Lowering"]):
     """Translations by the name of the ONNX operator.
 
@@ -130,7 +150,7 @@ Lowering: TypeAlias = "Callable[[Translator, Node], Any]"
 class Translator:
     """Holds the values of one graph while its nodes are translated.
 
-    A value is an ndarray (known now), a `Var` of the program, or a `Rearranged` one.
+    A value is an ndarray (known now), a `Var` of the program, or a `Rearranged` one or `Levels`.
 
     Parameters
     ----------
@@ -165,8 +185,14 @@ class Translator:
         self._values[name] = value
 
     def value(self, name: str) -> Any:
-        """Return the value as it is held."""
-        return self._values[name]
+        """Return the value as it is held; quantised numbers are written."""
+        value = self._values[name]
+        return self.tensor(name) if isinstance(value, Levels) else value
+
+    def levels(self, name: str) -> Levels | None:
+        """Return quantised numbers that are not written yet, if the value is of such."""
+        value = self._values[name]
+        return value if isinstance(value, Levels) else None
 
     def is_constant(self, name: str) -> bool:
         """Whether the value is known now."""
@@ -192,6 +218,8 @@ class Translator:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a value."""
         value = self._values[name]
+        if isinstance(value, Levels):
+            value = value.centred
         if isinstance(value, Rearranged):
             return value.dimensions
         return tuple(int(side) for side in value.shape)
@@ -201,6 +229,9 @@ class Translator:
         value = self._values[name]
         if isinstance(value, Rearranged):
             value = self._values[name] = self._written(value, name)
+        if isinstance(value, Levels):
+            y = _plain(value.zero_point)
+            value = self._values[name] = self.emit("add", name, x=value.centred, y=y)
         if isinstance(value, np.ndarray):
             return _plain(value)
         return value
@@ -349,23 +380,8 @@ class Translator:
 
     def _evaluated(self, node: Node, values: Sequence[NDArray[Any]]) -> Sequence[Any]:
         """Run one node on constants."""
-        from onnx import helper
-        from onnx.reference import ReferenceEvaluator
-
-        names = [name for name in node.inputs if name]
-        feeds = dict(zip(names, values, strict=True))
-        inputs = [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-            )
-            for name, value in feeds.items()
-        ]
-        outputs = [helper.make_empty_tensor_value_info(name) for name in node.outputs if name]
-        graph = helper.make_graph([node.proto], "constant", inputs, outputs)
-        opset = helper.make_opsetid(node.proto.domain, node.opset)
         try:
-            model = helper.make_model(graph, opset_imports=[opset])
-            results = iter(ReferenceEvaluator(model).run(None, feeds))
+            results = iter(evaluate(node.proto, node.opset, values))
         except Exception as error:  # noqa: BLE001 - it raises whatever the operator's code does
             self._problem(node, f"cannot be evaluated on its constants: {error}")
             return [_MISSING] * len(node.outputs)
@@ -385,8 +401,11 @@ def _plain(array: NDArray[Any]) -> Any:
 
 
 def _reason(kind: str) -> str:
-    if kind in _QUANTISED:
-        return "an int8 model cannot become a Core ML file; export the model that it was made from"
+    if kind.rpartition("::")[2].startswith(_INTEGER):
+        return (
+            "it computes on whole numbers; use the network's QDQ form (QuantizeLinear and "
+            "DequantizeLinear around plain operators), or the float one that it was made from"
+        )
     if "::" in kind:
         return "an operator of ONNX Runtime or of another maker, not of ONNX"
     return "no operator of image backbones that eyespot knows"
