@@ -240,12 +240,16 @@ def _input_layout(
         return "nchw", False  # (N, ?, H, W): the last is a width
     if sizes[2] is None and sizes[0] is not None and not first:
         return "nhwc", False
-    for node in model.graph.node:  # the shape does not say: a convolution that reads it does
-        if value.name in node.input[:1]:
-            if _LAYOUT_OF_OP.get(node.op_type) == "nchw":
-                return "nchw", False
-            if node.op_type == "Transpose" and _permutation(node) == [0, 3, 1, 2]:
-                return "nhwc", False
+    names = {value.name}  # of the pixels, as they are and quantised, scaled ...
+    for node in model.graph.node:  # the shape does not say: a convolution that reads them does
+        if not names.intersection(node.input[:1]):
+            continue
+        if _LAYOUT_OF_OP.get(node.op_type) == "nchw":
+            return "nchw", False
+        if node.op_type == "Transpose" and _permutation(node) == [0, 3, 1, 2]:
+            return "nhwc", False
+        if node.op_type in _ELEMENTWISE:
+            names.update(node.output[:1])
     return "nchw", True
 
 
