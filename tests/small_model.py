@@ -11,6 +11,8 @@ from photos import photo_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import onnx
+
 LABELS = ("blue", "green", "red")
 
 
@@ -19,13 +21,20 @@ def small_model(
     *,
     labels: tuple[str, ...] = LABELS,
     tiny: dict[str, object] | None = None,
+    network: onnx.ModelProto | None = None,
     **preprocessing: object,
 ) -> tuple[ImageClassifier, DataSource]:
-    """Train on 20 pictures a label, written below `folder`; return classifier and pictures."""
+    """Train on 20 pictures a label, written below `folder`; return classifier and pictures.
+
+    The backbone is `network`, or a tiny one of the options `tiny`.
+    """
     spec = Preprocessing(**{"width": 24, "height": 24, **preprocessing})
     options = {"layout": spec.layout, "dtype": spec.dtype, **(tiny or {})}
-    network = Tiny(height=spec.height, width=spec.width, features=12, **options)
-    extractor = FeatureExtractor.custom(network.save(folder / "network.onnx"), preprocessing=spec)
+    if network is None:
+        network = Tiny(height=spec.height, width=spec.width, features=12, **options).model()
+    path = folder / "network.onnx"
+    path.write_bytes(network.SerializeToString())
+    extractor = FeatureExtractor.custom(path, preprocessing=spec)
     data = DataSource.labeled_directories(
         photo_folder(folder / "photos", dict.fromkeys(labels, 20))
     )

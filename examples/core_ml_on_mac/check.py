@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 
 TOLERANCE = {"float32": 1e-3, "float16": 0.05}
+# Of a network that rounds its activations to 8 bits: single levels may come out as the next ones.
+EIGHT_BITS_TOLERANCE = {"float32": 0.05, "float16": 0.1}
 
 
 def compile_error(model: Path) -> str:
@@ -47,6 +49,7 @@ def main(folder: Path) -> int:
     golden = json.loads((folder / "golden.json").read_text(encoding="utf-8"))
     pixels = np.load(folder / "pixels.npy")
     expected = np.array(golden["probabilities"])
+    tolerance = EIGHT_BITS_TOLERANCE if golden["eight_bits"] else TOLERANCE
     rows, failed = [], False
     for entry in golden["models"]:
         path, precision = folder / entry["file"], entry["precision"]
@@ -63,7 +66,7 @@ def main(folder: Path) -> int:
                 continue
             difference = float(np.abs(got - expected).max())
             same = float((got.argmax(1) == expected.argmax(1)).mean())
-            ok = difference <= TOLERANCE[precision]
+            ok = difference <= tolerance[precision]
             failed |= not ok
             row[units.name] = {"difference": difference, "same_label": same, "ms": milliseconds}
             print(

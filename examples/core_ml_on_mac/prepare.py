@@ -15,6 +15,7 @@ import onnxruntime
 from eyespot import ImageClassifier
 from eyespot.errors import ExportError
 from eyespot.export.coreml import export_coreml
+from eyespot.export.quantize import computes_with_eight_bits
 from eyespot.loader import Loader
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -65,7 +66,12 @@ def main() -> None:
         export.write(options.output / name)
         models.append({"file": name, "precision": precision})
         print(f"{name}: specification {export.specification_version}")
-    golden = {"labels": list(classifier.classes), "probabilities": expected, "models": models}
+    golden = {
+        "labels": list(classifier.classes),
+        "probabilities": expected,
+        "eight_bits": computes_with_eight_bits(data),
+        "models": models,
+    }
     (options.output / "golden.json").write_text(json.dumps(golden, indent=1), encoding="utf-8")
     print(f"{len(pixels)} images of {pixels.shape[2]} x {pixels.shape[1]} pixels")
 

@@ -200,7 +200,9 @@ class ImageModel(Trainable, Generic[MetricsT]):
         label_output : bool
             ONNX only. Add an output ``label``, the text of the most probable label.
         quantize : {"int8"}, optional
-            ONNX only. Compute with eight bits, calibrated on `photos`; a quarter of the size.
+            ONNX only. Compute with eight bits, calibrated on `photos`; a quarter of the size. A
+            backbone that does so already is left as it is, which needs no photos, and
+            `Export.notes` says so.
         names : {"classic", "createml"}
             Core ML only. Outputs ``classLabel`` and ``classLabelProbs``, or Create ML's ``target``
             and ``targetProbability``.

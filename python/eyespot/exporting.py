@@ -16,6 +16,7 @@ from eyespot.errors import Cancelled, ExportError, ImageError, InvalidOption
 from eyespot.export.forms import (
     METADATA_EXPORT,
     METADATA_PROOF,
+    QUANTIZED_BEFORE,
     backbone_preprocessing,
     reformed,
     serialized,
@@ -35,6 +36,7 @@ from eyespot.export.parity import (
     versions,
 )
 from eyespot.export.pixels import InputForm
+from eyespot.export.quantize import CALIBRATION_IMAGES, computes_with_eight_bits, quantized
 from eyespot.export.samples import Samples, photos, spread, synthetic
 from eyespot.files import write_atomically
 from eyespot.images import image_list
@@ -71,6 +73,9 @@ __all__ = [
 _MAX_IMAGES: Final = 100_000
 _STORED_SYNTHETIC: Final = 8  # made images whose answers travel with the file
 _ACCURACY_IMAGES: Final = 500  # labelled photos that the cost of int8 is measured on, at most
+_LEFT_AS_IT_IS: Final = (
+    "int8: the backbone computes with eight bits already; the network was left as it is"
+)
 
 
 class ExportFormat(StrEnum):
@@ -149,12 +154,6 @@ class ExportOptions:
                 where = ".mlpackage and .mlmodel" if is_onnx else ".onnx"
                 message = f"{name} is an option of {where} files, not of .{kind}"
                 raise InvalidOption(message, source=name, code="invalid_argument")
-        if self.quantize and self.photos is None:
-            message = (
-                "quantize='int8' needs photos to calibrate on, such as the training photos: "
-                "the ranges of the activations are measured on them"
-            )
-            raise InvalidOption(message, source="photos", code="invalid_argument")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +174,8 @@ class Export:
         Files and folders written beside it.
     errors : tuple of ImageError
         Photos that could not be read and were left out of the comparison.
+    notes : tuple of str
+        What else to know of it, in words: why an option changed nothing.
     """
 
     path: Path
@@ -183,6 +184,7 @@ class Export:
     proof: ParityProof
     sidecars: tuple[Path, ...] = ()
     errors: tuple[ImageError, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return a few lines for people."""
@@ -196,6 +198,7 @@ class Export:
                 f"before, {100 * accuracy['exported']:.1f} % after"
             )
         lines += [f"beside it: {path}" for path in self.sidecars]
+        lines += self.notes
         return "\n".join(lines)
 
 
@@ -263,13 +266,22 @@ def export_model(
     target = Path(path)
     kind = format_of(target)
     options.check_for(kind)
+    left = options.quantize is not None and computes_with_eight_bits(model.data)
+    if left:
+        options = replace(options, quantize=None)
+    elif options.quantize and options.photos is None:
+        message = (
+            "quantize='int8' needs photos to calibrate on, such as the training photos: "
+            "the ranges of the activations are measured on them"
+        )
+        raise InvalidOption(message, source="photos", code="invalid_argument")
     _check_target(target, kind)
     options = replace(options, n_images=image_count(kind, options.n_images))
     if options.photos is not None and not isinstance(options.photos, DataSource):
         options = replace(options, photos=image_list(options.photos))  # it may be an iterator
     prover = _Prover(model, options, progress, cancel)
     if kind == ExportFormat.ONNX:
-        return _export_onnx(model, target, options, prover)
+        return _export_onnx(model, target, options, prover, left_as_it_is=left)
     return _export_coreml(model, target, kind, options, prover)
 
 
@@ -284,31 +296,36 @@ def _check_target(target: Path, kind: ExportFormat) -> None:
         raise ExportError(message, source=str(target), code="io")
 
 
-def _export_onnx(model: OpenModel, target: Path, options: ExportOptions, prover: _Prover) -> Export:
+def _export_onnx(
+    model: OpenModel,
+    target: Path,
+    options: ExportOptions,
+    prover: _Prover,
+    *,
+    left_as_it_is: bool,
+) -> Export:
+    """Write an ONNX file; `left_as_it_is` if int8 was asked for and the model is so already."""
     spec = model.preprocessing
     backbone_spec = backbone_preprocessing(model.runner.metadata)
     metadata = options.metadata or metadata_of(model)
     base = model.data
     if options.quantize:
-        from eyespot.export.quantize import CALIBRATION_IMAGES, quantized
-
         assert options.photos is not None
         base = quantized(base, photos(photo_list(options.photos), CALIBRATION_IMAGES, spec))
-    reshaped = reformed(
-        base, form=options.input, label_output=options.label_output, quantize=options.quantize
-    )
+    noted = QUANTIZED_BEFORE if left_as_it_is else options.quantize
+    reshaped = reformed(base, form=options.input, label_output=options.label_output, quantize=noted)
     sign(reshaped, metadata)
     data = serialized(reshaped)
     proof, errors = prover.prove(
         onnx_answerer(data, options.input, backbone_spec, source=str(target)),
-        tolerance_of(form=options.input, quantize=options.quantize),
+        prover.tolerance_of(options.input),
         whole=options.input == InputForm.RESIZE,
         exported_sha256=sha256(data),
         how=f"ONNX Runtime, one thread, input {options.input}",
     )
     _check_passed(proof, proof.tolerance, target, options)
     data += proof_entry(proof)
-    folders = _sidecar_files(model, base, data, target, metadata, options, prover)
+    folders = _sidecar_files(model, base, data, target, metadata, options, prover, noted)
     for place, content in folders.items():  # first, so that a failure leaves the old export
         _make_folder(place.parent)
         write_atomically(place, content)
@@ -320,6 +337,7 @@ def _export_onnx(model: OpenModel, target: Path, options: ExportOptions, prover:
         proof=proof,
         sidecars=tuple(_sidecar_path(target, kind) for kind in options.sidecars),
         errors=errors,
+        notes=(_LEFT_AS_IT_IS,) if left_as_it_is else (),
     )
 
 
@@ -344,6 +362,7 @@ def _sidecar_files(
     metadata: ModelMetadata,
     options: ExportOptions,
     prover: _Prover,
+    noted: str | None,
 ) -> dict[Path, bytes]:
     """Return the contents of all files that go beside an export; nothing is written yet."""
     from eyespot.export.sidecars import huggingface_files, label_lines, triton_files
@@ -358,9 +377,7 @@ def _sidecar_files(
             inside = triton_files(target.stem, data)
             files |= {root / target.stem / name: content for name, content in inside.items()}
         else:
-            inside = huggingface_files(
-                base, spec, metadata, facts=model.facts, quantize=options.quantize
-            )
+            inside = huggingface_files(base, spec, metadata, facts=model.facts, quantize=noted)
             answer = onnx_answerer(
                 inside["model.onnx"],
                 InputForm.PIXEL_VALUES,
@@ -368,7 +385,7 @@ def _sidecar_files(
                 source=str(root / "model.onnx"),
                 logits="sigmoid" if model.facts.get("multi_label") else "softmax",
             )
-            tolerance = tolerance_of(form=InputForm.PIXEL_VALUES, quantize=options.quantize)
+            tolerance = prover.tolerance_of(InputForm.PIXEL_VALUES)
             _, shown = prover.compare(answer, tolerance)
             _check_passed(shown, tolerance, root / "model.onnx", options)
             files |= {root / name: content for name, content in inside.items()}
@@ -402,12 +419,13 @@ def _export_coreml(
         minimum_deployment_target=options.minimum_deployment_target,
     )
     metadata = options.metadata or metadata_of(model)
+    form = {"input": "image", "names": options.names, "head": options.head, "precision": precision}
+    if computes_with_eight_bits(model.data):
+        form["activations"] = "int8"
     entries = {
         METADATA_KEY: metadata.to_json(),
         METADATA_WORDS: backbone_preprocessing(model.runner.metadata).describe(),
-        METADATA_EXPORT: json.dumps(
-            {"input": "image", "names": options.names, "head": options.head, "precision": precision}
-        ),
+        METADATA_EXPORT: json.dumps(form),
     }
 
     def text(**more: str) -> Any:
@@ -422,7 +440,7 @@ def _export_coreml(
     export.describe(text())
     proof, errors = prover.prove(
         coreml_answerer(export.runner()),
-        tolerance_of(form=options.input, translated=precision),
+        prover.tolerance_of(options.input, translated=precision),
         also="coremltools",
         exported_sha256=sha256(
             export.spec.SerializeToString(deterministic=True), export.weights or b""
@@ -473,6 +491,15 @@ class _Prover:
         self._reporter: ProgressReporter | None = None  # from the first image on
         self._cancel = cancel
         self._done = 0
+
+    def tolerance_of(self, form: InputForm, translated: str | None = None) -> Tolerance:
+        """Return what is asked of an export of this model."""
+        return tolerance_of(
+            form=form,
+            quantize=self._options.quantize,
+            translated=translated,
+            eight_bits=computes_with_eight_bits(self._model.data),
+        )
 
     def prove(
         self,

@@ -80,7 +80,8 @@ def export(
         str | None,
         typer.Option(
             metavar="int8",
-            help="Compute with eight bits: a quarter of the size; needs --photos.",
+            help="Compute with eight bits: a quarter of the size; needs --photos. A backbone that "
+            "does so already is left as it is.",
             rich_help_panel=_ONNX_PANEL,
         ),
     ] = None,
@@ -195,6 +196,7 @@ def export(
                 "format": str(result.format),
                 "size": result.size,
                 "sidecars": [str(path) for path in result.sidecars],
+                "notes": list(result.notes),
                 "proof": result.proof.to_plain(answers=False),
             }
         )

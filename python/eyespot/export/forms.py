@@ -32,6 +32,7 @@ __all__ = [
     "LOGITS_NAME",
     "METADATA_EXPORT",
     "METADATA_PROOF",
+    "QUANTIZED_BEFORE",
     "backbone_preprocessing",
     "reformed",
     "serialized",
@@ -45,6 +46,9 @@ LABEL_NAME: Final = "label"
 LOGITS_NAME: Final = "logits"
 #: Metadata key: a JSON object with the form of an export.
 METADATA_EXPORT: Final = "eyespot.export"
+#: What an export says of int8 that was asked for where the backbone computes so already: its
+#: network is that of the saved model, and so are its answers.
+QUANTIZED_BEFORE: Final = "backbone"
 #: Metadata key of the proof that an export answers as the model does.
 METADATA_PROOF: Final = "eyespot.proof"
 
@@ -76,7 +80,8 @@ def reformed(
     logits_output : bool
         Whether to give ``logits``, the numbers before softmax, instead of the probabilities.
     quantize : str or None
-        What is noted in the metadata of how the weights are stored.
+        What is noted in the metadata: ``"int8"`` if `model` was quantised for this export,
+        `QUANTIZED_BEFORE`. What an earlier export noted stays.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def reformed(
             {
                 "input": str(form),
                 "outputs": [output.name for output in graph.output],
-                "quantize": quantize or before,
+                "quantize": before or quantize,
             }
         ),
     }

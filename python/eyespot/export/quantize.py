@@ -8,28 +8,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from eyespot.errors import DataError, ExportError, ImageError
+from eyespot.export.graph import evaluate
 from eyespot.export.onnx import opset_of
 from eyespot.export.pixels import INPUT_NAME
+from eyespot.light_model import operators
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import onnx
     from numpy.typing import NDArray
 
     from eyespot.export.samples import Samples
 
-__all__ = ["CALIBRATION_IMAGES", "quantized"]
+__all__ = ["CALIBRATION_IMAGES", "computes_with_eight_bits", "quantized"]
 
 #: Photos that the ranges of the activations are measured on; more changes little.
 CALIBRATION_IMAGES: Final = 128
 
 _PER_CHANNEL_OPSET: Final = 13  # the first whose DequantizeLinear has an axis
 _NEW_OPSET: Final = 17
+# How operators that round activations, or take rounded ones, begin. A `DequantizeLinear` alone is
+# only the way in which weights are stored.
+_EIGHT_BITS: Final = ("QuantizeLinear", "DynamicQuantize", "QLinear", "QGemm", "ConvInteger",
+    "MatMulInteger")  # fmt: skip
 # Operators whose products dominate; the rest stays in floats between them.
 _OPERATORS: Final = ("Conv", "MatMul", "Gemm", "Add", "Mul", "MaxPool", "AveragePool", "Concat",
     "GlobalAveragePool", "Relu", "Clip", "Resize", "Transpose", "Reshape")  # fmt: skip
+
+
+def computes_with_eight_bits(data: bytes) -> bool:
+    """Whether the backbone of a saved model is quantised, its activations included."""
+    return any(name.startswith(_EIGHT_BITS) for name in operators(data))
 
 
 def quantized(data: bytes, samples: Samples) -> bytes:
@@ -38,7 +51,7 @@ def quantized(data: bytes, samples: Samples) -> bytes:
     Parameters
     ----------
     data : bytes
-        A model as `save` writes it.
+        A model as `save` writes it, which does not compute with eight bits yet.
     samples : Samples
         Photos like those that the model will see; the ranges of the activations are theirs.
 
@@ -64,16 +77,13 @@ def quantized(data: bytes, samples: Samples) -> bytes:
     """
     import onnx
 
-    if _is_quantized(model := onnx.load_model_from_string(data)):
-        message = "the model computes with eight bits already"
-        raise ExportError(message, source="quantize", code="unsupported_model")
     pixels = [
         sample.pixels for sample in samples.read(whole=False) if not isinstance(sample, ImageError)
     ]
     if not pixels:
         message = f"none of the {len(samples):,} photos to calibrate on could be read"
         raise DataError(message, source="photos", code="no_usable_images")
-    plain = _with_plain_weights(model)
+    plain = _with_plain_weights(onnx.load_model_from_string(data))
     if opset_of(plain) < _PER_CHANNEL_OPSET:
         plain = _modernised(plain)
     metadata = list(plain.metadata_props)
@@ -88,10 +98,6 @@ def quantized(data: bytes, samples: Samples) -> bytes:
     result.producer_name, result.producer_version = plain.producer_name, plain.producer_version
     del result.graph.value_info[:]
     return bytes(result.SerializeToString(deterministic=True))
-
-
-def _is_quantized(model: onnx.ModelProto) -> bool:
-    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
 def _quantize(plain: onnx.ModelProto, pixels: list[NDArray[Any]], folder: Path) -> onnx.ModelProto:
@@ -139,7 +145,7 @@ def _own_nodes(model: onnx.ModelProto) -> list[tuple[str, str]]:
 
 
 def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn weights that are stored in half precision, and cast in the graph, into float32."""
+    """Turn weights that are stored in fewer bits, and widened in the graph, into float32."""
     import onnx
     from onnx import numpy_helper
 
@@ -147,13 +153,11 @@ def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kept = []
     for node in graph.node:
-        stored = constants.get(node.input[0]) if node.op_type == "Cast" else None
-        to = next((a.i for a in node.attribute if a.name == "to"), 0)
-        if stored is None or to != onnx.TensorProto.FLOAT:
+        values = _widened(node, constants, opset_of(model))
+        if values is None:
             kept.append(node)
-            continue
-        values = numpy_helper.to_array(stored).astype("float32")
-        graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
     copies = []
     for node in kept:
         copy = onnx.NodeProto()
@@ -166,6 +170,21 @@ def _with_plain_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if not _used_inside(graph, tensor.name):
             graph.initializer.remove(tensor)
     return model
+
+
+def _widened(
+    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], opset: int
+) -> NDArray[np.float32] | None:
+    """Return the float32 weights that a node makes of stored ones, None if it does not."""
+    from onnx import numpy_helper
+
+    if node.op_type not in ("Cast", "DequantizeLinear"):
+        return None
+    if not all(name in constants for name in node.input if name):
+        return None
+    stored = [numpy_helper.to_array(constants[name]) for name in node.input if name]
+    (values,) = evaluate(node, opset, stored)
+    return values if values.dtype == np.float32 else None
 
 
 def _used_inside(graph: onnx.GraphProto, name: str) -> bool:
