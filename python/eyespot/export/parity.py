@@ -84,10 +84,11 @@ HALF: Final = Tolerance(max_difference=1e-1, agreement=0.95, tie=2e-2)
 TRANSLATED: Final = Tolerance(max_difference=1e-3, agreement=1.0, tie=2e-3)
 # The same where the trained model computes with eight bits. Its own runtime sums whole numbers,
 # others sum floats: an activation at the edge between two levels can come out as the other one,
-# and the layers behind round what that changes. Most images show nothing of it (a median of 2e-7,
-# nine in ten below 1e-4), single ones do: 7e-3 is the most that was seen with the default backbone.
+# and the layers behind round what that changes. Most images show nothing of it (the median is below
+# 2e-7), single ones do: 8e-3 is the most that 200 photos of four sets gave with eyespot-v2 in int8.
 TRANSLATED_LEVELS: Final = Tolerance(max_difference=5e-2, agreement=0.98, tie=2e-2)
-# With levels of the input that round the other way, as in RESIZED, all images show it.
+# With levels of the input that round the other way, as in RESIZED, most images show it: a median of
+# up to 9e-3, and 6e-2 at most, as half precision does.
 RESIZED_LEVELS: Final = Tolerance(max_difference=1e-1, agreement=0.95, tie=2e-2)
 
 
