@@ -176,9 +176,12 @@ def _widened(
     node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], opset: int
 ) -> NDArray[np.float32] | None:
     """Return the float32 weights that a node makes of stored ones, None if it does not."""
+    import onnx
     from onnx import numpy_helper
 
-    if node.op_type not in ("Cast", "DequantizeLinear"):
+    to = next((a.i for a in node.attribute if a.name == "to"), 0)
+    to_float = node.op_type == "Cast" and to == onnx.TensorProto.FLOAT
+    if not (to_float or node.op_type == "DequantizeLinear"):
         return None
     if not all(name in constants for name in node.input if name):
         return None
