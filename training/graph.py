@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["OnnxNetwork"]
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["OnnxNetwork", "stored_weights"]
 
 Tensors = list["torch.Tensor | None"]
 
@@ -175,6 +178,24 @@ class OnnxNetwork(nn.Module):
             operands = [values[name] if name else None for name in inputs]
             values[output] = _OPERATORS[operator](operands, attributes)
         return tuple(values[name].flatten(1) for name in self._outputs)
+
+
+def stored_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of a graph as float32, by the names under which its layers use them.
+
+    Weights that are stored as float16, or in 8 bits with a scale, are what casts and products of
+    constants make of them.
+    """
+    values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    for node in graph.node:
+        if not all(name in values for name in node.input):
+            continue
+        operands = [values[name] for name in node.input]
+        if node.op_type == "Cast":
+            values[node.output[0]] = operands[0].astype("float32")
+        elif node.op_type == "Mul":
+            values[node.output[0]] = operands[0] * operands[1]
+    return {name: one.astype("float32") for name, one in values.items()}
 
 
 def _needed(graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from training.graph import stored_weights
 from training.halves import half_window
 
 if TYPE_CHECKING:
@@ -213,12 +213,9 @@ def load_folded(student: Student, path: Path) -> None:
         If the network in the file has another shape.
     """
     graph = onnx.load(path).graph
-    stored = {
-        one.name.removesuffix("_f16").removesuffix(".f16"): numpy_helper.to_array(one)
-        for one in graph.initializer
-    }
+    stored = stored_weights(graph)
     layers = [
-        [torch.from_numpy(stored[name].astype("float32")) for name in node.input[1:3]]
+        [torch.from_numpy(stored[name]) for name in node.input[1:3]]
         for node in graph.node
         if node.op_type == "Conv"
     ]

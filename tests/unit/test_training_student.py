@@ -122,6 +122,16 @@ def test_a_shipped_network_can_be_continued():
     assert np.corrcoef(student(images).numpy().ravel(), wanted.ravel())[0, 1] > 0.99
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("form", [lambda model: model, half_weights, byte_weights])
+def test_an_export_is_read_back_however_its_weights_are_stored(tmp_path, form):
+    model = form(to_onnx(trained_looking(), name="a", revision=1))
+    onnx.save(model, tmp_path / "a.onnx")
+    student, images = Student(TINY), torch.rand(2, 3, 32, 32)
+    load_folded(student, tmp_path / "a.onnx")
+    assert np.allclose(student.eval()(images).numpy(), outputs(model, images)[0], atol=1e-4)
+
+
 def test_a_second_reading_takes_its_weights_from_the_first_one_s_file(tmp_path):
     student, images = trained_looking(), torch.rand(2, 3, 32, 32)
     whole = half_weights(to_onnx(student, name="b", revision=1))
