@@ -1,7 +1,7 @@
 """What the student learns from its teachers: their embeddings, whitened, and their class scores.
 
 An embedding is centred and projected on its first principal axes, each divided by its deviation, so
-that a rare direction counts as much as a common one.
+that a rare direction counts as much as a common one, or by a power of it, so that it counts less.
 """
 
 from __future__ import annotations
@@ -71,8 +71,18 @@ class Projection:
     axes: NDArray[np.float32]
 
 
-def whitening(embeddings: NDArray[np.floating], n_axes: int) -> Projection:
-    """Measure a projection on rows of embeddings, of which there should be many more than axes."""
+def whitening(embeddings: NDArray[np.floating], n_axes: int, *, power: float = 1.0) -> Projection:
+    """Measure a projection on rows of embeddings, of which there should be many more than axes.
+
+    Parameters
+    ----------
+    embeddings : float ndarray of shape (n, n_features)
+    n_axes : int
+        How many axes to keep, those of the largest variance.
+    power : float
+        Each axis is divided by this power of its deviation: 1 makes all of them count the same, 0
+        leaves their shares as they are. The mean variance stays about 1.
+    """
     rows = np.asarray(embeddings, np.float64)
     mean = rows.mean(axis=0)
     covariance = np.cov(rows - mean, rowvar=False)
@@ -80,9 +90,9 @@ def whitening(embeddings: NDArray[np.floating], n_axes: int) -> Projection:
     first = np.argsort(variances)[::-1][:n_axes]
     # Below a thousandth of the largest variance an axis is mostly noise: it is not blown up.
     deviations = np.sqrt(np.maximum(variances[first], 1e-3 * variances.max()))
-    return Projection(
-        mean=mean.astype(np.float32), axes=(vectors[:, first] / deviations).astype(np.float32)
-    )
+    common = np.sqrt(np.mean(deviations**2))
+    axes = vectors[:, first] / (deviations**power * common ** (1 - power))
+    return Projection(mean=mean.astype(np.float32), axes=axes.astype(np.float32))
 
 
 def view_box(number: int, view: int) -> tuple[float, float, float, float]:

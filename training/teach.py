@@ -9,6 +9,7 @@ what is there.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -89,6 +90,12 @@ def main() -> int:
         default=[one.file for one in TEACHERS],
         help="which of the teachers, by their files",
     )
+    parser.add_argument(
+        "--axes", type=int, default=0, help="of each embedding; 0: the teacher's own"
+    )
+    parser.add_argument(
+        "--whiten", type=float, default=1.0, help="power of an axis' deviation to divide it by"
+    )
     parser.add_argument("--name", default="", help="what to call this process; not used")
     chosen = parser.parse_args()
     groups = load_pictures(
@@ -122,11 +129,13 @@ def main() -> int:
                     part.replace(path)
                 done += len(numbers)
                 print(f"{done} of {total}, {time.monotonic() - began:.0f} s", flush=True)
-    _join(sorted(folder.glob("*.npz")), teachers).save(chosen.out)
+    if chosen.axes:
+        teachers = [dataclasses.replace(one, n_axes=chosen.axes) for one in teachers]
+    _join(sorted(folder.glob("*.npz")), teachers, chosen.whiten).save(chosen.out)
     return 0
 
 
-def _join(parts: list[Path], teachers: list[Teacher]) -> StoredTargets:
+def _join(parts: list[Path], teachers: list[Teacher], power: float) -> StoredTargets:
     columns: dict[str, list[NDArray[Any]]] = {}
     for path in parts:
         with np.load(path) as arrays:
@@ -140,7 +149,7 @@ def _join(parts: list[Path], teachers: list[Teacher]) -> StoredTargets:
     projected = []
     for i, teacher in enumerate(teachers):
         embeddings = rows[f"embedding_{i}"]
-        how = whitening(embeddings[sample], teacher.n_axes)
+        how = whitening(embeddings[sample], teacher.n_axes, power=power)
         blocks = [
             ((embeddings[order[start : start + PART]].astype(np.float32) - how.mean) @ how.axes)
             for start in range(0, len(order), PART)

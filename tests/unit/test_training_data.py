@@ -231,6 +231,17 @@ def test_whitened_embeddings_have_unit_variance_and_no_correlation():
     assert abs(target.mean()) < 1e-4
 
 
+def test_a_lesser_power_leaves_the_first_axes_a_larger_share():
+    random = np.random.default_rng(0)
+    deviations = np.array([8.0, 4.0, 2.0, 1.0])
+    rows = random.standard_normal((4000, 4)) * deviations
+    for power in (0.0, 0.5, 1.0):
+        how = whitening(rows, 4, power=power)
+        found = np.std((rows - how.mean) @ how.axes, axis=0)
+        assert np.allclose(found / found[-1], deviations ** (1 - power), rtol=0.1)
+        assert 0.5 < np.mean(found**2) < 1.1
+
+
 def test_an_axis_without_variance_is_not_blown_up():
     rows = np.random.default_rng(0).standard_normal((100, 3)) * [1, 1, 0]
     assert np.isfinite(whitening(rows, 3).axes).all()

@@ -390,6 +390,15 @@ def test_stored_targets_take_the_teachers_place(bench, tmp_path, monkeypatch):
     stored = teach_pictures(bench, out, monkeypatch, "--small-views", "3")
     assert part.stat().st_mtime_ns == before
     assert stored.numbers.tolist() == sorted([*range(40)] * 3)
+    assert [one.shape[1] for one in stored.projected] == [6, 4]
+    few = teach_pictures(bench, out, monkeypatch, "--small-views", "3", "--axes", "2")
+    assert all(
+        np.array_equal(one, all_axes[:, :2])
+        for one, all_axes in zip(few.projected, stored.projected, strict=True)
+    )
+    plain = teach_pictures(bench, out, monkeypatch, "--small-views", "3", "--whiten", "0")
+    spread = plain.projected[0].astype(np.float64).std(axis=0)
+    assert spread[0] > 1.2 > 0.8 > spread[-1]
     monkeypatch.setattr(recipe, "_HELD_OUT", 10)
     state = run(tmp_path / "run", [*bench, "--set", "images=32"], "--targets", str(out))
     assert state["progress"]["images"] == 32
@@ -416,7 +425,7 @@ def test_a_stored_view_is_what_the_teacher_saw(bench, tmp_path, monkeypatch):
     onnx.save(model, tmp_path / "teachers" / "mean.onnx")
     team = (Teacher(file="mean.onnx", side=48, n_axes=3, has_logits=False),)
     monkeypatch.setattr("training.teach.TEACHERS", team)
-    monkeypatch.setattr("training.teach.whitening", lambda _rows, n: identity(n))
+    monkeypatch.setattr("training.teach.whitening", lambda _rows, n, power: identity(n))
     stored = teach_pictures(bench, tmp_path / "targets.npz", monkeypatch, "--small-views", "4")
     assert stored.logits.shape == (len(stored.numbers), 0)
     groups = recipe._groups(
