@@ -1,8 +1,9 @@
 """Pack pictures into shards: ``python -m training.pack --out DIR --repository NAME=PATH[@SIDE]``.
 
 Each picture becomes a centre square of its source's side, as JPEG. Left out are files that cannot
-be decoded, pictures under 0.6 of the side, copies of one already taken, and everything that is near
-a judged picture or its mirror image. A source that is complete in the manifest is not packed again.
+be decoded, pictures under a part of the side (--smallest), copies of one already taken, and
+everything that is near a judged picture or its mirror image. A source that is complete in the
+manifest is not packed again.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ def pack_source(
     side: int,
     max_bytes: int,
     seed: int,
+    smallest: float = SMALLEST,
 ) -> dict[str, Any]:
     """Pack one source; return its entry of the manifest.
 
@@ -128,7 +130,7 @@ def pack_source(
             left_out["unreadable"] += 1
             continue
         image, full = decoded
-        if min(image.size) < SMALLEST * side:
+        if min(image.size) < smallest * side:
             left_out["too small"] += 1
             continue
         whole = picture_hash(image)
@@ -175,6 +177,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--judged", type=Path, action="append", default=[], help="photo folders")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--smallest",
+        type=float,
+        default=SMALLEST,
+        help="leave out pictures under this part of the side; 1 enlarges none",
+    )
     parser.add_argument("--shard-mib", type=float, default=56)
     return parser.parse_args()
 
@@ -219,6 +227,7 @@ def main() -> int:
             side=side,
             max_bytes=int(chosen.shard_mib * 2**20),
             seed=chosen.seed,
+            smallest=chosen.smallest,
         )
         manifest["sources"].append(entry)
         part = chosen.out / (MANIFEST + ".part")

@@ -147,6 +147,19 @@ def test_packing_leaves_out_what_is_ruined_or_small_and_squares_the_rest(reposit
     assert entry["files"] == ["pets-000.npz"]
 
 
+def test_packing_leaves_out_what_is_under_the_part_of_the_side_that_was_asked_for(tmp_path):
+    folder = tmp_path / "pets" / "cat"
+    folder.mkdir(parents=True)
+    for number, side in enumerate((60, 80, 95, 96, 120)):
+        (folder / f"{number}.jpg").write_bytes(encoded(photo(number, side)))
+    git(tmp_path, "init", "-q", str(tmp_path / "pets"))
+    git(tmp_path / "pets", "add", ".")
+    git(tmp_path / "pets", "commit", "-q", "-m", "pictures")
+    for smallest, n_pictures in ((0.6, 5), (0.8, 4), (1, 2)):
+        entry = pack_all(tmp_path / "pets", tmp_path / f"out{smallest}", smallest=smallest)
+        assert (entry["n_pictures"], entry["left_out"]["too small"]) == (n_pictures, 5 - n_pictures)
+
+
 def test_judged_pictures_are_kept_out_by_their_bytes_and_by_their_looks(repository, tmp_path):
     judged = pack.Judged()
     judged.add((repository / "dog" / "0.jpg").read_bytes())
