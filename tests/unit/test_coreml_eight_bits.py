@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from architectures import Net
+from architectures import ARCHITECTURES, Net
 from eight_bits import ACTIVATIONS, FEATURES, eight_bit, residual, small
 from saved_models import pixels, saved
 
@@ -20,6 +20,7 @@ if find_spec("coremltools") is None:
 from eyespot.errors import ExportError
 from eyespot.export.coreml import export_coreml
 from eyespot.export.coreml.reading import parse
+from eyespot.export.quantize import _OPERATORS
 
 SIDE = 24
 FORMS = ("mlpackage", "mlmodel")
@@ -80,6 +81,15 @@ def test_a_quantised_network_gives_what_onnx_runtime_gives(network, form):
         assert off.max() < 0.01
     half = export_coreml(model, form=form)
     assert differences(model, half, images).max() < 0.03
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "vit"])
+def test_architectures_whose_every_operator_is_quantised_are_translated(name):
+    network = eight_bit(ARCHITECTURES[name](), op_types_to_quantize=list(_OPERATORS))
+    features = network.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    model = saved(network, features)
+    made = export_coreml(model, precision="float32")
+    assert differences(model, made, pixels(4), fused=False).max() < 0.01
 
 
 def test_rounding_is_part_of_the_file():
