@@ -49,53 +49,86 @@ class TemporaryFolder {
 
 }  // namespace
 
-TEST_CASE("parallel_for calls each index once, on workers of the pool") {
-  for (const std::size_t n_threads : {1U, 2U, 5U}) {
-    ThreadPool pool(n_threads);
-    CHECK(pool.size() == n_threads);
-    for (const std::size_t count : {0U, 1U, 3U, 1000U}) {
-      std::vector<std::atomic<int>> calls(count);
-      std::atomic<bool> wrong_worker{false};
-      const auto caller = std::this_thread::get_id();
-      pool.parallel_for(count, [&](std::size_t index, std::size_t worker) {
-        calls[index].fetch_add(1);
-        if (worker >= n_threads || std::this_thread::get_id() == caller) wrong_worker = true;
-      });
-      CHECK(std::ranges::all_of(calls, [](const auto& n) { return n.load() == 1; }));
-      CHECK_FALSE(wrong_worker.load());
+TEST_CASE("parallel_for calls each index once, on the caller only when it works") {
+  for (const Caller caller : {Caller::waits, Caller::works}) {
+    for (const std::size_t n_threads : {1U, 2U, 5U}) {
+      ThreadPool pool(n_threads);
+      CHECK(pool.size() == n_threads);
+      for (const std::size_t count : {0U, 1U, 3U, 1000U}) {
+        std::vector<std::atomic<int>> calls(count);
+        std::atomic<std::size_t> by_caller{0};
+        std::atomic<bool> wrong_worker{false};
+        const auto own = std::this_thread::get_id();
+        pool.parallel_for(
+            count,
+            [&](std::size_t index, std::size_t worker) {
+              calls[index].fetch_add(1);
+              if (worker >= n_threads) wrong_worker = true;
+              if (std::this_thread::get_id() == own) by_caller.fetch_add(1);
+            },
+            {}, caller);
+        CHECK(std::ranges::all_of(calls, [](const auto& n) { return n.load() == 1; }));
+        CHECK_FALSE(wrong_worker.load());
+        if (caller == Caller::waits) CHECK(by_caller.load() == 0);
+        if (caller == Caller::works && n_threads == 1) CHECK(by_caller.load() == count);
+      }
     }
   }
 }
 
+TEST_CASE("a caller that works does not wait for a thread that is busy elsewhere") {
+  ThreadPool pool(2);
+  std::atomic<bool> release{false};
+  for (int i = 0; i < 2; ++i) {
+    pool.submit([&](std::size_t) {
+      while (!release.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  }
+  std::atomic<int> done{0};
+  pool.parallel_for(50, [&](std::size_t, std::size_t) { done.fetch_add(1); }, {}, Caller::works);
+  CHECK(done.load() == 50);
+  release = true;
+}
+
 TEST_CASE("a worker index is never in use twice at the same time") {
-  ThreadPool pool(3);
-  std::vector<std::atomic<int>> inside(3);
-  std::atomic<bool> clash{false};
-  pool.parallel_for(2000, [&](std::size_t, std::size_t worker) {
-    if (inside[worker].fetch_add(1) != 0) clash = true;
-    inside[worker].fetch_sub(1);
-  });
-  CHECK_FALSE(clash.load());
+  for (const Caller caller : {Caller::waits, Caller::works}) {
+    ThreadPool pool(3);
+    std::vector<std::atomic<int>> inside(3);
+    std::atomic<bool> clash{false};
+    pool.parallel_for(
+        2000,
+        [&](std::size_t, std::size_t worker) {
+          if (inside[worker].fetch_add(1) != 0) clash = true;
+          inside[worker].fetch_sub(1);
+        },
+        {}, caller);
+    CHECK_FALSE(clash.load());
+  }
 }
 
 TEST_CASE("the exception of the lowest failing index stops the loop and travels on") {
-  for (const std::size_t n_threads : {1U, 2U, 5U}) {
-    ThreadPool pool(n_threads);
-    std::atomic<std::size_t> ran{0};
-    std::string text;
-    try {
-      pool.parallel_for(100000, [&](std::size_t index, std::size_t) {
-        ran.fetch_add(1);
-        if (index >= 7) throw std::runtime_error("index " + std::to_string(index));
-      });
-    } catch (const std::runtime_error& error) {
-      text = error.what();
+  for (const Caller caller : {Caller::waits, Caller::works}) {
+    for (const std::size_t n_threads : {1U, 2U, 5U}) {
+      ThreadPool pool(n_threads);
+      std::atomic<std::size_t> ran{0};
+      std::string text;
+      try {
+        pool.parallel_for(
+            100000,
+            [&](std::size_t index, std::size_t) {
+              ran.fetch_add(1);
+              if (index >= 7) throw std::runtime_error("index " + std::to_string(index));
+            },
+            {}, caller);
+      } catch (const std::runtime_error& error) {
+        text = error.what();
+      }
+      CHECK(text == "index 7");
+      CHECK(ran.load() < 1000);
+      std::atomic<int> after{0};
+      pool.parallel_for(10, [&](std::size_t, std::size_t) { after.fetch_add(1); }, {}, caller);
+      CHECK(after.load() == 10);  // the pool is still good
     }
-    CHECK(text == "index 7");
-    CHECK(ran.load() < 1000);
-    std::atomic<int> after{0};
-    pool.parallel_for(10, [&](std::size_t, std::size_t) { after.fetch_add(1); });
-    CHECK(after.load() == 10);  // the pool is still good
   }
 }
 
@@ -168,17 +201,25 @@ TEST_CASE("loops of several threads take turns on one pool") {
   CHECK_FALSE(overlap.load());
 }
 
-TEST_CASE("a loop inside a worker of the same pool is refused, not a deadlock") {
-  ThreadPool pool(1);
-  ErrorCode code = ErrorCode::io;
-  try {
-    pool.parallel_for(1, [&](std::size_t, std::size_t) {
-      pool.parallel_for(1, [](std::size_t, std::size_t) {});
-    });
-  } catch (const Error& error) {
-    code = error.code();
+TEST_CASE("a loop inside a loop of the same pool is refused, not a deadlock") {
+  for (const Caller caller : {Caller::waits, Caller::works}) {
+    ThreadPool pool(1);
+    ErrorCode code = ErrorCode::io;
+    try {
+      pool.parallel_for(
+          1,
+          [&](std::size_t, std::size_t) {
+            pool.parallel_for(1, [](std::size_t, std::size_t) {}, {}, caller);
+          },
+          {}, caller);
+    } catch (const Error& error) {
+      code = error.code();
+    }
+    CHECK(code == ErrorCode::invalid_argument);
+    std::atomic<int> after{0};
+    pool.parallel_for(3, [&](std::size_t, std::size_t) { after.fetch_add(1); }, {}, caller);
+    CHECK(after.load() == 3);
   }
-  CHECK(code == ErrorCode::invalid_argument);
 }
 
 TEST_CASE("submitted tasks run, also when the pool goes away at once") {

@@ -84,7 +84,9 @@ def test_the_optimum_is_that_of_scikit_learn(k, l2):
     assert fit.loss == pytest.approx(best, rel=2 * gap)
 
 
-@pytest.mark.parametrize(("n", "d", "k"), [(1500, 130, 7), (200, 300, 2), (900, 60, 30)])
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(1500, 130, 7), (200, 300, 2), (2900, 800, 2), (2500, 130, 7), (900, 60, 30)]
+)
 def test_the_result_is_the_same_bits_for_any_number_of_threads(n, d, k):
     x, y = problem(n=n, d=d, k=k)
     fits = [fit_softmax(x, y, k, max_iterations=12, n_threads=t) for t in (1, 2, 5)]

@@ -38,6 +38,12 @@ class CancelToken {
 using Poll = std::function<void()>;
 inline constexpr std::chrono::milliseconds kPollInterval{20};
 
+/// What the thread that calls parallel_for does meanwhile.
+enum class Caller : unsigned char {
+  waits,  ///< polls only
+  works,  ///< takes its share of the indices, at once; polls before and after, else the body has to
+};
+
 /// A fixed set of worker threads, made by the session and passed down by reference. Starts its
 /// threads at the first use and refuses, with Error(forked), to be used in a forked child.
 /// One parallel_for runs at a time; calls from several threads queue up.
@@ -51,12 +57,13 @@ class ThreadPool {
 
   [[nodiscard]] std::size_t size() const noexcept;
 
-  /// Calls body(index, worker) once for each index in [0, count), on the workers, while the calling
-  /// thread waits and calls `poll` (may be empty). `worker` is in [0, size()). Indices are handed
-  /// out one by one, so a unit should be worth at least some 10 us. The first exception, of a body
-  /// or of poll, stops the hand-out, joins, and is rethrown here.
+  /// Calls body(index, worker) once for each index in [0, count), on up to size() threads, while
+  /// the calling thread calls `poll` (may be empty) and does what `caller` says. `worker` is in [0,
+  /// size()), and no two bodies that run at a time have the same. Indices are handed out one by
+  /// one, so a unit should be worth at least some 10 us. The first exception, of a body or of poll,
+  /// stops the hand-out, joins, and is rethrown here.
   void parallel_for(std::size_t count, const std::function<void(std::size_t, std::size_t)>& body,
-                    const Poll& poll = {});
+                    const Poll& poll = {}, Caller caller = Caller::waits);
 
   /// Adds a task to the queue and returns at once. Tasks must not throw and must not wait for each
   /// other; the destructor runs what was queued before it joins. For the Loader's ring.

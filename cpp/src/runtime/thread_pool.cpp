@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -21,6 +22,9 @@ namespace eyespot {
 namespace {
 
 constexpr std::size_t kMaxThreads = 1024;
+// How long a thread stays awake for what is likely to come: the end of a loop, and the next one.
+constexpr std::chrono::microseconds kBriefly{50};
+constexpr std::chrono::microseconds kLinger{200};
 
 // What the workers of one parallel_for share.
 struct Loop {
@@ -31,8 +35,9 @@ struct Loop {
 
   std::mutex mutex;
   std::condition_variable changed;
-  std::size_t running = 0;  // workers inside run()
-  bool closed = false;      // the caller has left: a runner still in the queue does nothing
+  std::size_t running = 0;    // threads inside run()
+  std::size_t n_workers = 0;  // threads that have been there
+  bool closed = false;        // the caller has left: a runner still in the queue does nothing
   std::exception_ptr failure;
   std::size_t failed_index = 0;
 
@@ -47,11 +52,13 @@ struct Loop {
     }
   }
 
-  void run(std::size_t worker) {
+  void run() {
+    std::size_t worker = 0;
     {
       const std::scoped_lock lock(mutex);
       if (closed) return;
       ++running;
+      worker = n_workers++;
     }
     while (!stop.load(std::memory_order_relaxed)) {
       const std::size_t index = next.fetch_add(1, std::memory_order_relaxed);
@@ -67,6 +74,18 @@ struct Loop {
     changed.notify_all();
   }
 
+  // The last index of another thread seldom takes longer than to fall asleep and wake.
+  void wait_briefly() {
+    const auto end = std::chrono::steady_clock::now() + kBriefly;
+    while (std::chrono::steady_clock::now() < end) {
+      {
+        const std::scoped_lock lock(mutex);
+        if (running == 0) return;
+      }
+      std::this_thread::yield();
+    }
+  }
+
   // Needs `mutex`.
   [[nodiscard]] bool done() const noexcept {
     return running == 0 &&
@@ -74,7 +93,7 @@ struct Loop {
   }
 };
 
-// The pool whose worker the current thread is, if any.
+// The pool whose indices the current thread works on, if any.
 thread_local const void* current_pool = nullptr;
 
 // Waits for `ready`, which needs `lock`; calls `poll` without the lock at least every
@@ -102,8 +121,9 @@ struct ThreadPool::Impl {
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<std::function<void(std::size_t)>> tasks;
+  std::atomic<std::size_t> n_tasks{0};  // their number, to be looked at without `mutex`
   std::vector<std::thread> threads;
-  bool stopping = false;
+  std::atomic<bool> stopping{false};  // set under `mutex`
   // 0 until the threads run, then the process that owns them. Atomic, because a forked child must
   // look at it without taking `mutex`, which another thread of the parent may have held.
   std::atomic<pid_t> owner{0};
@@ -153,10 +173,22 @@ struct ThreadPool::Impl {
       {
         const std::function<void(std::size_t)> task = std::move(tasks.front());
         tasks.pop_front();
+        n_tasks.store(tasks.size(), std::memory_order_relaxed);
         lock.unlock();
         task(worker);
       }  // what the task holds goes before the lock is taken again
       lock.lock();
+    }
+  }
+
+  // A loop whose caller works is seldom the last: a thread that is awake is there at once for the
+  // next one, where waking it can take as long as the loop. It yields, for on a busy machine the
+  // two may share a processor.
+  void linger() const {
+    const auto end = std::chrono::steady_clock::now() + kLinger;
+    while (n_tasks.load(std::memory_order_relaxed) == 0 &&
+           !stopping.load(std::memory_order_relaxed) && std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
     }
   }
 
@@ -174,6 +206,7 @@ struct ThreadPool::Impl {
       start();
       for (std::size_t i = 1; i < copies; ++i) tasks.push_back(task);
       tasks.push_back(std::move(task));
+      n_tasks.store(tasks.size(), std::memory_order_relaxed);
     }
     copies == 1 ? wake.notify_one() : wake.notify_all();
   }
@@ -222,7 +255,7 @@ void ThreadPool::submit(std::function<void(std::size_t worker)> task) {
 
 void ThreadPool::parallel_for(std::size_t count,
                               const std::function<void(std::size_t, std::size_t)>& body,
-                              const Poll& poll) {
+                              const Poll& poll, Caller caller) {
   Impl& pool = *impl_;
   pool.refuse_fork();
   if (current_pool == &pool) {
@@ -243,7 +276,22 @@ void ThreadPool::parallel_for(std::size_t count,
   const auto loop = std::make_shared<Loop>();
   loop->body = &body;
   loop->count = count;
-  pool.add(std::min(count, pool.n_threads), [loop](std::size_t worker) { loop->run(worker); });
+  const bool works = caller == Caller::works;
+  const std::size_t helpers = std::min(count, pool.n_threads) - (works ? 1 : 0);
+  // Threads that have not come to earlier loops yet would not come to this one.
+  const bool busy = works && pool.n_tasks.load(std::memory_order_relaxed) >= pool.n_threads;
+  if (helpers > 0 && !busy) {
+    pool.add(helpers, [loop, &pool, works](std::size_t) {
+      loop->run();
+      if (works) pool.linger();
+    });
+  }
+  if (works) {
+    const void* const before = std::exchange(current_pool, &pool);
+    loop->run();
+    current_pool = before;
+    loop->wait_briefly();
+  }
 
   std::unique_lock lock(loop->mutex);
   std::exception_ptr asked;  // what poll threw

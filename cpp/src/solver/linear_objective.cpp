@@ -17,11 +17,6 @@ constexpr std::size_t kMaxGroups = 16;
 // Centred rows up to this many bytes are packed once and kept, not packed at every evaluation.
 constexpr std::size_t kKeptBytes = std::size_t{32} << 20;
 constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
-// Sums over fewer elements than this are not worth waking the workers for.
-constexpr std::size_t kMinParallelSum = std::size_t{1} << 18;
-// Rows times features times classes of which an evaluation takes about as long on one thread as on
-// two with their waking (0.3 ms, Zen 5).
-constexpr std::size_t kMinParallelProducts = std::size_t{1} << 23;
 
 // What one group of row blocks adds up to.
 struct Partial {
@@ -167,8 +162,8 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
       accumulate_transposed(own.scores, rows, count, partial.gradient.data());
     }
   };
-  solver::run_blocks(n_weights * m.n_rows >= kMinParallelProducts ? m.pool : nullptr, m.n_groups,
-                     poll, run_group);
+  solver::run_blocks(solver::pool_for(m.pool, n_weights * m.n_rows, solver::kWorthMultiplying),
+                     m.n_groups, poll, run_group);
 
   // Join the groups, always in the same order, class by class.
   const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
@@ -193,8 +188,8 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     m.largest[c] = largest_magnitude(out);
     m.squares[c] = dot(w, w);
   };
-  solver::run_blocks(n_weights * m.n_groups >= kMinParallelSum ? m.pool : nullptr, m.n_classes,
-                     poll, join);
+  solver::run_blocks(solver::pool_for(m.pool, n_weights * m.n_groups, solver::kWorthReading),
+                     m.n_classes, poll, join);
   double loss = 0;
   double norm = 0;
   double square = 0;

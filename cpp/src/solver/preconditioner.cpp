@@ -29,7 +29,7 @@ constexpr std::size_t kMaxGroups = 16;
 // What a pivot must keep of its diagonal element: less would be rounding.
 constexpr double kLeastPivot = 1e-6;
 // Below this many features the workers would be woken more often than it is worth.
-constexpr std::size_t kMinParallelFactor = 640;
+constexpr std::size_t kMinParallelFactor = 256;
 
 // Gram matrix of evenly spaced rows about `mean`, divided by the sum of what the rows count.
 struct Gram {
@@ -150,7 +150,8 @@ double variance_about(const RowsView& features, std::size_t n, const float* weig
   const std::size_t n_groups = std::clamp<std::size_t>(n / 64, 1, kMaxGroups);
   std::vector<double> squares(n_groups, 0.0);
   std::vector<double> totals(n_groups, 0.0);
-  solver::run_blocks(pool, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
+  ThreadPool* const workers = solver::pool_for(pool, n * d, solver::kWorthReading);
+  solver::run_blocks(workers, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
     std::vector<float> centred(d);
     const std::size_t end = n * (group + 1) / n_groups;
     for (std::size_t i = n * group / n_groups; i < end; ++i) {
@@ -178,7 +179,8 @@ std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows, T
   constexpr std::size_t kRows = 256;
   const std::size_t n_blocks = (n_rows + kRows - 1) / kRows;
   std::vector<std::size_t> first(n_blocks, n_rows);
-  solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
+  ThreadPool* const workers = solver::pool_for(pool, n_rows * features.cols, solver::kWorthReading);
+  solver::run_blocks(workers, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
     const std::size_t end = std::min(n_rows, (block + 1) * kRows);
     for (std::size_t i = block * kRows; i < end; ++i) {
       // An exponent of all ones is a NaN or an infinity.
@@ -229,7 +231,8 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
   // Mean: sums of fixed groups of rows, joined in order.
   const std::size_t n_groups = std::clamp<std::size_t>(n / 64, 1, kMaxGroups);
   std::vector<double> sums(n_groups * (d + 1), 0.0);
-  solver::run_blocks(pool, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
+  ThreadPool* const workers = solver::pool_for(pool, n * d, solver::kWorthReading);
+  solver::run_blocks(workers, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
     double* sum = sums.data() + group * (d + 1);
     const std::size_t end = n * (group + 1) / n_groups;
     for (std::size_t i = n * group / n_groups; i < end; ++i) {
@@ -443,13 +446,20 @@ namespace {
 // Substitution by panels, from the last to the first when `backward`: each panel of the unknown is
 // its right-hand side plus the known panels times `m`, times the inverse on the diagonal.
 void substitute(PanelMatrix& rows, const PanelMatrix& m, bool backward, ThreadPool* pool) {
-  constexpr std::size_t kRowsPerTask = 24;
+  // As many rows a task as one look at the factor is good for, or each thread's share; a row's
+  // result does not depend on the others.
+  constexpr std::size_t kMostRows = 24;
   const std::size_t n = m.n_panels();
   PanelMatrix copy(rows.rows(), m.cols());
-  const std::size_t n_tasks = (rows.rows() + kRowsPerTask - 1) / kRowsPerTask;
-  solver::run_blocks(pool, n_tasks, Poll{}, [&](std::size_t task, std::size_t, const auto&) {
-    MultiplyRange range{.row_begin = task * kRowsPerTask,
-                        .row_end = std::min((task + 1) * kRowsPerTask, rows.rows())};
+  ThreadPool* const workers =
+      solver::pool_for(pool, rows.rows() * m.rows() * m.cols(), solver::kWorthMultiplying);
+  const std::size_t n_workers = solver::worker_count(workers);
+  const std::size_t share = (rows.rows() + n_workers - 1) / n_workers;
+  const std::size_t n_rows = std::min((share + 3) / 4 * 4, kMostRows);
+  const std::size_t n_tasks = (rows.rows() + n_rows - 1) / n_rows;
+  solver::run_blocks(workers, n_tasks, Poll{}, [&](std::size_t task, std::size_t, const auto&) {
+    MultiplyRange range{.row_begin = task * n_rows,
+                        .row_end = std::min((task + 1) * n_rows, rows.rows())};
     for (std::size_t turn = 0; turn < n; ++turn) {
       const std::size_t q = backward ? n - 1 - turn : turn;
       range.panel_begin = q;
