@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
@@ -9,6 +10,7 @@
 #include "eyespot/linalg.hpp"
 #include "eyespot/preconditioner.hpp"
 #include "runtime/simd.hpp"
+#include "solver/panel_kernels.hpp"
 
 using namespace eyespot;
 
@@ -225,6 +227,50 @@ TEST_CASE("dot products and scaled sums agree with plain ones on every target") 
       add_scaled(2.0, x, y);
       add_scaled(-0.5, x64, y);
       for (std::size_t i = 0; i < n; ++i) CHECK(y[i] == doctest::Approx(b64[i] + 1.5 * a64[i]));
+    }
+  }
+  detail::force_simd_target("");
+}
+
+TEST_CASE("one score of two classes has the loss and the residuals of two, on every target") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t n : {1U, 7U, 16U, 33U, 96U}) {
+      CAPTURE(n);
+      std::vector<float> score = random_matrix(n, 1, 5);
+      score[0] = 0;
+      if (n > 3) score[1] = 90;
+      if (n > 3) score[2] = -90;
+      std::vector<float> weights(n);
+      std::vector<std::int32_t> targets(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        score[i] *= 4;
+        weights[i] = static_cast<float>(i % 3);
+        targets[i] = static_cast<std::int32_t>(i / 2 % 2);
+      }
+      for (const bool weighted : {false, true}) {
+        const float* u = weighted ? weights.data() : nullptr;
+        PanelMatrix scores = packed(score, n, 1);
+        std::vector<float> column(scores.width(0));
+        const RowLosses found =
+            solver::logistic_residuals(scores, n, targets.data(), u, column.data());
+        double loss = 0;
+        double sum = 0;
+        std::size_t n_correct = 0;
+        for (std::size_t i = 0; i < n; ++i) {
+          const double own = (targets[i] == 1 ? 1.0 : -1.0) * static_cast<double>(score[i]);
+          const double w = u != nullptr ? static_cast<double>(u[i]) : 1.0;
+          const double residual = (targets[i] == 1 ? -w : w) / (1 + std::exp(own));
+          loss += w * (std::max(-own, 0.0) + std::log1p(std::exp(-std::abs(own))));
+          sum += residual;
+          n_correct += own >= 0 ? 1 : 0;
+          CHECK(static_cast<double>(at(scores, i, 0)) == doctest::Approx(residual).epsilon(1e-5));
+        }
+        CHECK(found.loss == doctest::Approx(loss).epsilon(1e-5));
+        CHECK(found.n_correct == n_correct);
+        CHECK(std::abs(static_cast<double>(column[0]) - sum) < 1e-5 * static_cast<double>(n));
+      }
     }
   }
   detail::force_simd_target("");

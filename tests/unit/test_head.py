@@ -39,12 +39,16 @@ def test_the_gradient_is_that_of_finite_differences(k):
     rng = np.random.default_rng(1)
     weights = rng.normal(scale=0.1, size=(k, 21)).astype(np.float32)
     bias = rng.normal(size=k)
+    if k == 2:  # opposite, and one score in the core
+        weights[0], bias[0] = -weights[1], -bias[1]
     u = rng.uniform(0.1, 3, size=300).astype(np.float32)
     solver = _core.SoftmaxSolver(
         x, y.astype(np.int32), n_classes=k, l2=0.3, tolerance=1e-4, weights=u
     )
     value, gradient = solver.evaluate(weights, bias)
     assert value == pytest.approx(objective(x, y, weights, bias, 0.3, u), rel=1e-6)
+    if k == 2:
+        gradient = np.concatenate([-gradient[:21], gradient[:21], -gradient[21:], gradient[21:]])
     # The biases of the core's gradient belong to centred features.
     mean = (u[:, None] * x.astype(np.float64)).sum(axis=0) / u.sum(dtype=np.float64)
     for _ in range(8):
@@ -96,11 +100,12 @@ def test_the_result_is_the_same_bits_for_any_number_of_threads(n, d, k):
         assert other.path == fits[0].path
 
 
-def test_a_resumed_fit_is_the_same_bits_as_one_without_a_pause():
-    x, y = problem()
-    whole = fit_softmax(x, y, 5, l2=1e-3, max_iterations=14)
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_resumed_fit_is_the_same_bits_as_one_without_a_pause(k):
+    x, y = problem(k=k)
+    whole = fit_softmax(x, y, k, l2=1e-3, max_iterations=14)
     for pause in (0, 1, 5, 13):
-        first = fit_softmax(x, y, 5, l2=1e-3, max_iterations=pause)
+        first = fit_softmax(x, y, k, l2=1e-3, max_iterations=pause)
         assert first.n_iterations == pause
         assert first.stop_reason is StopReason.max_iterations
         # Through bytes, as a checkpoint does it.
@@ -110,7 +115,7 @@ def test_a_resumed_fit_is_the_same_bits_as_one_without_a_pause():
             else value
             for key, value in first.state.items()
         }
-        second = fit_softmax(x, y, 5, l2=1e-3, max_iterations=14, state=state)
+        second = fit_softmax(x, y, k, l2=1e-3, max_iterations=14, state=state)
         assert second.weights.tobytes() == whole.weights.tobytes()
         assert second.loss == whole.loss
         assert second.n_evaluations == whole.n_evaluations
@@ -213,6 +218,84 @@ def test_degenerate_problems_have_sensible_solutions():
     assert p[:, 3].max() < 0.05
     single = fit_softmax(x[:1], y[:1], 3)
     assert np.isfinite(single.weights).all()
+
+
+def few_rows(kind):
+    """Rows that are fewer than the features, or otherwise short of directions."""
+    rng = np.random.default_rng(11)
+    k = 3 if kind == "one row a class" else 2
+    n = {"two rows": 2, "one row a class": 3}.get(kind, 40)
+    x = rng.normal(size=(n, 90)).astype(np.float32) + 2
+    y = np.arange(n) % k
+    if kind == "rank 3":
+        x = (rng.normal(size=(n, 3)) @ rng.normal(size=(3, 90))).astype(np.float32)
+    elif kind == "each row twice":
+        x[1::2], y = x[::2], np.arange(n) // 2 % k
+    elif kind == "rows of both classes":
+        x[1::2] = x[::2]
+    elif kind == "zero columns":
+        x[:, ::2] = 0
+    elif kind == "constant columns":
+        x[:, ::2] = 5
+    elif kind == "more rows than features":
+        x = x[:, :5]
+    return x, y, k
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("l2", [1.0, 1e-2])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "independent rows",
+        "two rows",
+        "one row a class",
+        "rank 3",
+        "each row twice",
+        "rows of both classes",
+        "zero columns",
+        "constant columns",
+        "more rows than features",
+    ],
+)
+def test_few_rows_have_the_optimum_of_scikit_learn(kind, l2, weighted):
+    linear = pytest.importorskip("sklearn.linear_model")
+    x, y, k = few_rows(kind)
+    u = np.random.default_rng(2).uniform(0.2, 3, len(x)) if weighted else np.ones(len(x))
+    options = {"sample_weight": u} if weighted else {}
+    fit = fit_softmax(x, y, k, l2=l2, max_iterations=1000, tolerance=1e-7, **options)
+    x64 = x.astype(np.float64)
+    mean = x64.mean(axis=0)
+    strength = (l2 / 2 if k == 2 else l2) * u.sum()  # two classes share one row of weights there
+    model = linear.LogisticRegression(C=1 / strength, tol=1e-10, max_iter=10000, solver="newton-cg")
+    model.fit(x64 - mean, y, sample_weight=u)
+    weights, bias = model.coef_, model.intercept_
+    if k == 2:
+        weights, bias = np.vstack([-weights, weights]) / 2, np.hstack([-bias, bias]) / 2
+    best = objective(x, y, weights, bias - weights @ mean, l2, u)
+    assert objective(x, y, fit.weights, fit.bias, l2, u) <= best * (1 + 1e-6)
+    assert fit.loss == pytest.approx(best, rel=2e-6)
+
+
+def test_two_classes_have_opposite_weights_and_what_is_told_of_them_is_true():
+    x, y = problem(k=2)
+    x = x[:60]
+    y = y[:60]
+    start = (np.random.default_rng(5).normal(size=(2, 37)), np.array([2.0, 7.0]))
+    for how in ({}, {"start": start}):
+        fit = fit_softmax(x, y, 2, l2=0.02, max_iterations=6, tolerance=1e-7, **how)
+        assert fit.weights[0].tobytes() == (-fit.weights[1]).tobytes()
+        assert fit.bias[0] == -fit.bias[1]
+        assert fit.loss == pytest.approx(objective(x, y, fit.weights, fit.bias, 0.02), rel=1e-6)
+        p = softmax_probabilities(x, fit.weights, fit.bias).astype(np.float64)
+        assert fit.accuracy == np.mean(p.argmax(axis=1) == y)
+        p[np.arange(60), y] -= 1
+        centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+        slopes = p.T @ centred / 60 + 0.02 * fit.weights
+        largest = max(
+            np.abs(slopes).max() / np.sqrt((centred**2).mean()), np.abs(p.mean(axis=0)).max()
+        )
+        assert fit.gradient_norm == pytest.approx(largest, rel=1e-3)
 
 
 def test_separable_classes_without_a_penalty_end():

@@ -20,8 +20,17 @@ struct RowLosses {
   std::size_t n_correct = 0;  ///< rows that are told rightly
 };
 
+/// The scores of a row.
+struct ScoreForm {
+  std::size_t n_classes = 0;
+  /// Two classes of which only the difference of their scores matters: it is the one score there
+  /// is, and the weights and biases of the classes are opposite halves of its own.
+  bool opposite = false;
+  float padding = 0;  ///< scores of padding columns
+};
+
 /// The mean loss of linear scores W x_i + b plus l2 / 2 * |W|^2. The variables are the weights,
-/// n_classes x n_features in the units of the features, then the biases for centred features. One
+/// n_scores x n_features in the units of the features, then the biases for centred features. One
 /// pass over the rows an evaluation, in blocks that stay in cache; float32 products, float64 sums;
 /// blocks and order of sums follow from the shape, never from the number of threads. An object
 /// serves one thread at a time; the data may be shared.
@@ -33,7 +42,9 @@ class LinearObjective {
 
   [[nodiscard]] std::size_t n_features() const noexcept;
   [[nodiscard]] std::size_t n_classes() const noexcept;
-  /// Number of variables: n_classes * (n_features + 1).
+  /// Scores a row: one a class, or one for two classes of opposite weights.
+  [[nodiscard]] std::size_t n_scores() const noexcept;
+  /// Number of variables: n_scores * (n_features + 1).
   [[nodiscard]] std::size_t size() const noexcept;
   /// Value and gradient. The gradient norm is the max-norm over weights (per root-mean-square
   /// standard deviation of the features, so that it does not change when all features are scaled)
@@ -44,24 +55,27 @@ class LinearObjective {
 
   /// Variables of weights 0 and of biases that give the (smoothed) frequencies of the classes.
   [[nodiscard]] virtual std::vector<double> start() const = 0;
-  /// Variables of given weights and biases.
+  /// Variables of given weights and biases; of opposite classes only the difference counts.
   [[nodiscard]] std::vector<double> variables(std::span<const float> weights,
                                               std::span<const double> bias) const;
   /// Weights and biases, for features as given, of given variables.
   virtual void solution(std::span<const double> x, std::span<float> weights,
                         std::span<double> bias) const;
+  /// What the penalty adds to the second derivative of a variable that is a weight, over l2:
+  /// opposite halves have half the square of the whole.
+  [[nodiscard]] double penalty_share() const noexcept;
+  /// lbfgs_add_penalty for an l2 that grows by `added_l2`.
+  void add_penalty(LbfgsState& state, double added_l2) const;
 
  protected:
-  /// Scores of padding columns are `padding`.
-  LinearObjective(const RowsView& features, std::size_t n_rows, std::size_t n_classes,
-                  const FeatureMoments& moments, double l2, float padding, ThreadPool* pool);
-  /// `totals`, one a class, is taken off the sums that residuals() adds to `column`.
+  LinearObjective(const RowsView& features, std::size_t n_rows, const ScoreForm& form,
+                  const FeatureMoments& moments, double l2, ThreadPool* pool);
+  /// `totals`, one a score, is taken off the sums that residuals() adds to `column`.
   void set_totals(std::vector<double> totals);
-  [[nodiscard]] std::span<const double> totals() const noexcept;
 
  private:
   /// Turns the scores of rows [first, first + count) into derivatives of their losses, in place,
-  /// and adds the sum of these over the rows to `column`, one float a padded class. Called from
+  /// and adds the sum of these over the rows to `column`, one float a padded score. Called from
   /// several threads.
   virtual RowLosses residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
                               float* column) const = 0;

@@ -24,7 +24,8 @@ struct LabelledRows {
 };
 
 /// Weighted mean log-loss plus l2 / 2 * |W|^2, W in the units of the features, bias free of
-/// penalty: F(W, b) = sum_i u_i * -log softmax(W x_i + b)[y_i] / sum_i u_i + l2 / 2 * sum W^2.
+/// penalty: F(W, b) = sum_i u_i * -log softmax(W x_i + b)[y_i] / sum_i u_i + l2 / 2 * sum W^2. Two
+/// classes are one score (ScoreForm::opposite): half the work, and the same minimum.
 class SoftmaxObjective final : public LinearObjective {
  public:
   /// Throws Error(invalid_argument) for a target outside [0, n_classes), a negative weight, or
@@ -42,7 +43,8 @@ class SoftmaxObjective final : public LinearObjective {
                       float* column) const override;
 
   std::vector<std::int32_t> targets_;
-  std::vector<float> weights_;  // empty, or scaled to a mean of 1
+  std::vector<float> weights_;         // empty, or scaled to a mean of 1
+  std::vector<double> target_weight_;  // a class
 };
 
 /// The fit of a SoftmaxObjective, with metrics that follow the curvature of its rows.
@@ -97,6 +99,9 @@ struct CrossValidationOptions {
                                         std::span<const double> path,
                                         const CrossValidationOptions& options, ThreadPool* pool,
                                         const Poll& poll);
+
+/// Scores a row that n_classes classes need: their difference is enough for two.
+[[nodiscard]] std::size_t softmax_scores(std::size_t n_classes);
 
 /// The curvature that suits a Preconditioner for n_classes classes: half of what softmax has where
 /// all classes are equally likely, since it falls as the fit improves.

@@ -63,9 +63,8 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
     return objective->evaluate(x, gradient, poll);
   };
   const Metric metric = [&](std::span<float> direction, std::span<const float> change) {
-    return preconditioner.apply(direction, change, problem.n_classes, nullptr);
+    return preconditioner.apply(direction, change, objective->n_scores(), nullptr);
   };
-  const std::size_t n_weights = objective->n_classes() * objective->n_features();
   LbfgsOptions minimiser;
   minimiser.memory = lbfgs_memory(objective->size());
   minimiser.gradient_tolerance = options.tolerance;
@@ -77,7 +76,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
     state = lbfgs_start(objective->start(), minimiser, evaluate);
   } else {
     // The penalty's part of the curvature is known, so what the pairs say of the rest stays true.
-    lbfgs_add_penalty(state, l2 - fold.l2, n_weights);
+    objective->add_penalty(state, l2 - fold.l2);
     std::vector<double> x = ahead(fold, l2);
     fold.before = state.x;
     fold.l2_before = fold.l2;
@@ -88,7 +87,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
   while (state.iteration < last &&
          lbfgs_step(state, minimiser, evaluate, metric) == StopReason::running) {
   }
-  fold.weights.resize(n_weights);
+  fold.weights.resize(objective->n_classes() * objective->n_features());
   fold.bias.resize(objective->n_classes());
   objective->solution(state.x, fold.weights, fold.bias);
   fold.n_evaluations = state.n_evaluations - evaluations;
@@ -222,8 +221,8 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
                           std::span<const std::int32_t> fold, std::span<const double> path,
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
-  const bool with_gram =
-      solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes, options.n_folds);
+  const bool with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
+                                                  softmax_scores(data.n_classes), options.n_folds);
   const solver::PathProblem problem{
       .n_rows = data.n_rows,
       .n_classes = data.n_classes,

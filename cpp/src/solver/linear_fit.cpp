@@ -39,7 +39,7 @@ Objective LinearFit::at(const Poll& poll) const {
 
 Metric LinearFit::metric() const {
   return [this](std::span<float> direction, std::span<const float> change) {
-    return metric_->apply(direction, change, objective_->n_classes(), pool_);
+    return metric_->apply(direction, change, objective_->n_scores(), pool_);
   };
 }
 
@@ -64,7 +64,7 @@ void LinearFit::start(std::vector<double> x, const Poll& poll, const LbfgsState*
   LbfgsState& state = progress_.minimiser;
   if (like != nullptr) {
     state = lbfgs_start_like(*like, std::move(x), options_, at(poll));
-    lbfgs_add_penalty(state, added_l2, objective_->n_classes() * objective_->n_features());
+    objective_->add_penalty(state, added_l2);
   } else {
     state = lbfgs_start(std::move(x), options_, at(poll));
   }

@@ -20,7 +20,7 @@ constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
 
 // What one group of row blocks adds up to.
 struct Partial {
-  std::vector<double> gradient;  // n_classes x n_features, in panels
+  std::vector<double> gradient;  // n_scores x n_features, in panels
   std::vector<double> column;    // sum of the residuals, padded
   double loss = 0;
   std::size_t n_correct = 0;
@@ -38,7 +38,8 @@ struct LinearObjective::Impl {
   RowsView features;
   std::size_t n_rows = 0;
   std::size_t n_features = 0;
-  std::size_t n_classes = 0;
+  std::size_t n_scores = 0;
+  bool opposite = false;
   std::vector<float> mean;
   std::vector<double> totals;
   double l2 = 0;
@@ -54,42 +55,43 @@ struct LinearObjective::Impl {
   std::vector<PanelMatrix> kept;  // the packed blocks, or empty
   std::vector<float> weights;     // as the products have them
   solver::LinearScores scores;
-  std::vector<double> largest;  // of the gradient, a class
-  std::vector<double> squares;  // of the weights, a class
+  std::vector<double> largest;  // of the gradient, a score
+  std::vector<double> squares;  // of the weights, a score
   std::size_t n_correct = 0;
 };
 
 LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
-                                 std::size_t n_classes, const FeatureMoments& moments, double l2,
-                                 float padding, ThreadPool* pool)
+                                 const ScoreForm& form, const FeatureMoments& moments, double l2,
+                                 ThreadPool* pool)
     : impl_(std::make_unique<Impl>()) {
   Impl& m = *impl_;
   m.features = features;
   m.n_rows = n_rows;
   m.n_features = features.cols;
-  m.n_classes = n_classes;
+  m.n_scores = form.opposite ? 1 : form.n_classes;
+  m.opposite = form.opposite;
   m.mean = moments.mean;
-  m.totals.assign(n_classes, 0.0);
-  m.l2 = l2;
+  m.totals.assign(m.n_scores, 0.0);
+  m.l2 = l2 * penalty_share();
   m.feature_scale = moments.variance > 0 ? std::sqrt(moments.variance) : 1;
-  m.padding = padding;
+  m.padding = form.padding;
   m.pool = pool;
 
-  const std::size_t n_weights = checked_mul(n_classes, m.n_features, "weights");
-  m.rows_per_block = solver::block_rows(n_rows, m.n_features, n_classes, kMaxGroups);
+  const std::size_t n_weights = checked_mul(m.n_scores, m.n_features, "weights");
+  m.rows_per_block = solver::block_rows(n_rows, m.n_features, m.n_scores, kMaxGroups);
   m.n_blocks = (n_rows + m.rows_per_block - 1) / m.rows_per_block;
   const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
   m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
   if (n_rows * m.n_features <= kKeptBytes / sizeof(float)) m.kept.resize(m.n_blocks);
-  m.scores = solver::LinearScores(n_classes, m.n_features);
+  m.scores = solver::LinearScores(m.n_scores, m.n_features);
   m.partials.resize(m.n_groups);
   for (Partial& partial : m.partials) {
-    partial.gradient.resize(panel_sums(n_classes, m.scores.weights()));
+    partial.gradient.resize(panel_sums(m.n_scores, m.scores.weights()));
     partial.column.resize(m.scores.padded_classes());
   }
   m.weights.resize(n_weights);
-  m.largest.resize(n_classes);
-  m.squares.resize(n_classes);
+  m.largest.resize(m.n_scores);
+  m.squares.resize(m.n_scores);
   m.scratch.resize(solver::worker_count(pool));
 }
 
@@ -99,20 +101,28 @@ void LinearObjective::set_totals(std::vector<double> totals) {
   impl_->totals = std::move(totals);
 }
 
-std::span<const double> LinearObjective::totals() const noexcept {
-  return impl_->totals;
-}
-
 std::size_t LinearObjective::n_features() const noexcept {
   return impl_->n_features;
 }
 
 std::size_t LinearObjective::n_classes() const noexcept {
-  return impl_->n_classes;
+  return impl_->opposite ? 2 : impl_->n_scores;
+}
+
+std::size_t LinearObjective::n_scores() const noexcept {
+  return impl_->n_scores;
 }
 
 std::size_t LinearObjective::size() const noexcept {
-  return impl_->n_classes * (impl_->n_features + 1);
+  return impl_->n_scores * (impl_->n_features + 1);
+}
+
+double LinearObjective::penalty_share() const noexcept {
+  return impl_->opposite ? 0.5 : 1.0;
+}
+
+void LinearObjective::add_penalty(LbfgsState& state, double added_l2) const {
+  lbfgs_add_penalty(state, penalty_share() * added_l2, impl_->n_scores * impl_->n_features);
 }
 
 std::size_t LinearObjective::n_correct() const noexcept {
@@ -123,7 +133,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
                                      const Poll& poll) {
   Impl& m = *impl_;
   const std::size_t d = m.n_features;
-  const std::size_t n_weights = m.n_classes * d;
+  const std::size_t n_weights = m.n_scores * d;
   std::ranges::transform(x.first(n_weights), m.weights.begin(),
                          [](double w) { return static_cast<float>(w); });
   m.scores.set(m.weights, x.subspan(n_weights), m.padding);
@@ -137,7 +147,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     partial.n_correct = 0;
     if (own.scores.rows() == 0) {
       if (m.kept.empty()) own.rows = PanelMatrix(m.rows_per_block, d);
-      own.scores = PanelMatrix(m.rows_per_block, m.n_classes);
+      own.scores = PanelMatrix(m.rows_per_block, m.n_scores);
       own.column.resize(partial.column.size());
     }
     const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
@@ -172,7 +182,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     const auto out = gradient.subspan(c * d, d);
     for (std::size_t q = 0; q < weights.n_panels(); ++q) {
       const std::size_t first = q * weights.panel_width();
-      const std::size_t offset = first * m.n_classes + c * weights.width(q);
+      const std::size_t offset = first * m.n_scores + c * weights.width(q);
       const std::size_t used = weights.used(q);
       std::copy_n(m.partials[0].gradient.data() + offset, used, out.data() + first);
       for (std::size_t group = 1; group < m.n_groups; ++group) {
@@ -189,7 +199,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     m.squares[c] = dot(w, w);
   };
   solver::run_blocks(solver::pool_for(m.pool, n_weights * m.n_groups, solver::kWorthReading),
-                     m.n_classes, poll, join);
+                     m.n_scores, poll, join);
   double loss = 0;
   double norm = 0;
   double square = 0;
@@ -198,7 +208,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     loss += partial.loss;
     m.n_correct += partial.n_correct;
   }
-  for (std::size_t c = 0; c < m.n_classes; ++c) {
+  for (std::size_t c = 0; c < m.n_scores; ++c) {
     double sum = -m.totals[c];
     for (const Partial& partial : m.partials) sum += partial.column[c];
     gradient[n_weights + c] = sum * inverse_n;
@@ -211,11 +221,18 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
 std::vector<double> LinearObjective::variables(std::span<const float> weights,
                                                std::span<const double> bias) const {
   const Impl& m = *impl_;
-  std::vector<double> x(weights.begin(), weights.end());
-  x.insert(x.end(), bias.begin(), bias.end());
-  for (std::size_t c = 0; c < m.n_classes; ++c) {
-    x[weights.size() + c] +=
-        dot(weights.subspan(c * m.n_features, m.n_features), std::span<const float>(m.mean));
+  const std::size_t d = m.n_features;
+  std::vector<float> own(weights.begin(), weights.end());
+  std::vector<double> shift(bias.begin(), bias.end());
+  if (m.opposite) {
+    for (std::size_t j = 0; j < d; ++j) own[j] = weights[d + j] - weights[j];
+    own.resize(d);
+    shift = {bias[1] - bias[0]};
+  }
+  std::vector<double> x(own.begin(), own.end());
+  for (std::size_t c = 0; c < m.n_scores; ++c) {
+    const auto row = std::span<const float>(own).subspan(c * d, d);
+    x.push_back(shift[c] + dot(row, std::span<const float>(m.mean)));
   }
   return x;
 }
@@ -223,12 +240,20 @@ std::vector<double> LinearObjective::variables(std::span<const float> weights,
 void LinearObjective::solution(std::span<const double> x, std::span<float> weights,
                                std::span<double> bias) const {
   const Impl& m = *impl_;
-  std::ranges::transform(x.first(weights.size()), weights.begin(),
+  const std::size_t d = m.n_features;
+  std::ranges::transform(x.first(m.n_scores * d), weights.begin(),
                          [](double w) { return static_cast<float>(w); });
-  for (std::size_t c = 0; c < m.n_classes; ++c) {
-    const auto row = std::span<const float>(weights).subspan(c * m.n_features, m.n_features);
-    bias[c] = x[weights.size() + c] - dot(row, std::span<const float>(m.mean));
+  for (std::size_t c = 0; c < m.n_scores; ++c) {
+    const auto row = std::span<const float>(weights).subspan(c * d, d);
+    bias[c] = x[m.n_scores * d + c] - dot(row, std::span<const float>(m.mean));
   }
+  if (!m.opposite) return;
+  for (std::size_t j = 0; j < d; ++j) {
+    weights[d + j] = 0.5F * weights[j];
+    weights[j] = -weights[d + j];
+  }
+  bias[1] = 0.5 * bias[0];
+  bias[0] = -bias[1];
 }
 
 }  // namespace eyespot

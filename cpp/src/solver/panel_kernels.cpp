@@ -529,6 +529,48 @@ RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
   return result;
 }
 
+RowLosses logistic_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
+                                  const std::int32_t* targets, const float* weights,
+                                  float* column_sum) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t width = scores.width(0);
+  const auto zero = hn::Zero(d);
+  const auto one = hn::Set(d, 1.0F);
+  HWY_ALIGN float margin[hn::MaxLanes(FloatTag())] = {};  // positive where the row is told rightly
+  HWY_ALIGN float weight[hn::MaxLanes(FloatTag())] = {};  // negative for the second class
+  auto total = zero;
+  RowLosses result;
+  for (std::size_t i = 0; i < n_rows; i += lanes) {
+    const std::size_t count = std::min(lanes, n_rows - i);
+    float* HWY_RESTRICT row = scores.panel(0) + i * width;
+    for (std::size_t r = 0; r < count; ++r) {
+      const float sign = targets[i + r] == 0 ? 1.0F : -1.0F;
+      margin[r] = -sign * row[r * width];
+      weight[r] = sign * (weights != nullptr ? weights[i + r] : 1.0F);
+      result.n_correct += margin[r] >= 0 ? 1 : 0;
+    }
+    std::fill(weight + count, weight + lanes, 0.0F);
+    const auto m = hn::Load(d, margin);
+    const auto w = hn::Load(d, weight);
+    // Small and exact where the row is told apart with ease: neither p - 1 nor log p cancels.
+    const auto tail = hn::Exp(d, hn::Neg(hn::Abs(m)));
+    const auto inverse = hn::Div(one, hn::Add(one, tail));
+    const auto wrong = hn::IfThenElse(hn::Gt(m, zero), hn::Mul(tail, inverse), inverse);
+    const auto residual = hn::Mul(w, wrong);
+    const auto loss = hn::Add(hn::Max(hn::Neg(m), zero), hn::Log1p(d, tail));
+    total = hn::Add(total, residual);
+    hn::Store(residual, d, margin);
+    hn::Store(hn::Mul(hn::Abs(w), loss), d, weight);
+    for (std::size_t r = 0; r < count; ++r) {
+      row[r * width] = margin[r];
+      result.loss += static_cast<double>(weight[r]);
+    }
+  }
+  column_sum[0] += hn::GetLane(hn::SumOfLanes(d, total));
+  return result;
+}
+
 void softmax_rows_impl(PanelMatrix& scores, std::size_t n_rows) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
@@ -561,11 +603,18 @@ HWY_EXPORT(accumulate_impl);
 HWY_EXPORT(accumulate_gram_impl);
 HWY_EXPORT(pack_rows_impl);
 HWY_EXPORT(softmax_residuals_impl);
+HWY_EXPORT(logistic_residuals_impl);
 HWY_EXPORT(softmax_rows_impl);
 
 RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                             const float* weights, float* column_sum) {
   return HWY_DYNAMIC_DISPATCH(softmax_residuals_impl)(scores, n_rows, targets, weights, column_sum);
+}
+
+RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
+                             const float* weights, float* column_sum) {
+  return HWY_DYNAMIC_DISPATCH(logistic_residuals_impl)(scores, n_rows, targets, weights,
+                                                       column_sum);
 }
 
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows) {

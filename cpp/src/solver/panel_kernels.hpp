@@ -15,6 +15,11 @@ namespace eyespot::solver {
 RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                             const float* weights, float* column_sum);
 
+/// The same for two classes and one score, the second's less the first's: turns it into weight *
+/// (sigmoid(z) - target), in place, and adds the sum of these to column_sum[0].
+RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
+                             const float* weights, float* column_sum);
+
 /// Turns rows of scores into probabilities, in place.
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows);
 

@@ -64,7 +64,8 @@ std::vector<float> padded(const float* values, std::size_t n) {
 
 SigmoidObjective::SigmoidObjective(const MultiLabelRows& data, const FeatureMoments& moments,
                                    double l2, ThreadPool* pool)
-    : LinearObjective(data.features, data.n_rows, data.n_classes, moments, l2, solver::kNeverScore,
+    : LinearObjective(data.features, data.n_rows,
+                      {.n_classes = data.n_classes, .padding = solver::kNeverScore}, moments, l2,
                       pool),
       data_(data),
       weights_(mean_one_weights(data.features, data.n_rows, data.weights)) {

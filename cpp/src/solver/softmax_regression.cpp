@@ -40,8 +40,11 @@ RowCurvatures curvatures_by(const LabelledRows& data, std::span<const float> wei
 
 SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoments& moments,
                                    double l2, ThreadPool* pool)
-    : LinearObjective(data.features, data.n_rows, data.n_classes, moments, l2,
-                      solver::kPaddingScore, pool) {
+    : LinearObjective(data.features, data.n_rows,
+                      {.n_classes = data.n_classes,
+                       .opposite = softmax_scores(data.n_classes) < data.n_classes,
+                       .padding = solver::kPaddingScore},
+                      moments, l2, pool) {
   const std::size_t n = data.n_rows;
   weights_ = mean_one_weights(data.features, n, data.weights);
   targets_.resize(n);
@@ -55,32 +58,32 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
     }
     targets_[i] = target;
   }
-  std::vector<double> target_weight(data.n_classes);
+  target_weight_.resize(data.n_classes);
   for (std::size_t i = 0; i < n; ++i) {
-    target_weight[static_cast<std::size_t>(targets_[i])] +=
+    target_weight_[static_cast<std::size_t>(targets_[i])] +=
         weights_.empty() ? 1.0 : static_cast<double>(weights_[i]);
   }
-  set_totals(std::move(target_weight));
+  if (n_scores() == n_classes()) set_totals(target_weight_);
 }
 
 RowLosses SoftmaxObjective::residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
                                       float* column) const {
-  return solver::softmax_residuals(scores, count, targets_.data() + first,
-                                   weights_.empty() ? nullptr : weights_.data() + first, column);
+  const auto of = n_scores() < n_classes() ? solver::logistic_residuals : solver::softmax_residuals;
+  return of(scores, count, targets_.data() + first,
+            weights_.empty() ? nullptr : weights_.data() + first, column);
 }
 
 std::vector<double> SoftmaxObjective::start() const {
-  const std::span<const double> target_weight = totals();
-  std::vector<double> x(size(), 0.0);
-  const auto bias = std::span(x).last(n_classes());
+  std::vector<double> bias(n_classes());
   double mean = 0;
   for (std::size_t c = 0; c < bias.size(); ++c) {
     // Half a row for a class without any keeps the logarithm finite.
-    bias[c] = std::log(std::max(target_weight[c], 0.5) / static_cast<double>(targets_.size()));
+    bias[c] = std::log(std::max(target_weight_[c], 0.5) / static_cast<double>(targets_.size()));
     mean += bias[c] / static_cast<double>(bias.size());
   }
   for (double& value : bias) value -= mean;
-  return x;
+  const std::vector<float> weights(n_classes() * n_features(), 0.0F);
+  return variables(weights, bias);
 }
 
 void SoftmaxObjective::solution(std::span<const double> x, std::span<float> weights,
@@ -89,6 +92,10 @@ void SoftmaxObjective::solution(std::span<const double> x, std::span<float> weig
   double mean = 0;
   for (const double value : bias) mean += value / static_cast<double>(bias.size());
   for (double& value : bias) value -= mean;
+}
+
+std::size_t softmax_scores(std::size_t n_classes) {
+  return n_classes == 2 ? 1 : n_classes;
 }
 
 double softmax_curvature(std::size_t n_classes) {
@@ -100,20 +107,23 @@ std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
                                                      std::span<const float> weights,
                                                      std::span<const double> bias, bool cheap,
                                                      ThreadPool* pool, const Poll& poll) {
+  // In the variables of one score, the penalty bends half as much (LinearObjective::penalty_share).
+  const double share = softmax_scores(data.n_classes) < data.n_classes ? 0.5 : 1.0;
   if (!weights.empty()) {
     const CurvedMoments curved =
         curved_moments(data.features, data.n_rows, data.weights, moments,
                        curvatures_by(data, weights, bias, pool, poll),
                        kLeastCurvature / static_cast<double>(data.n_classes), pool, poll);
-    return std::make_shared<const Preconditioner>(curved.moments, curved.curvature, l2, pool, poll);
+    return std::make_shared<const Preconditioner>(curved.moments, curved.curvature, share * l2,
+                                                  pool, poll);
   }
   return bound_metric(data.features, data.n_rows, data.weights, moments,
-                      softmax_curvature(data.n_classes), l2, cheap, pool, poll);
+                      share * softmax_curvature(data.n_classes), share * l2, cheap, pool, poll);
 }
 
 LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& options,
                       ThreadPool* pool, const Poll& poll) {
-  const double cost = gram_cost(data.n_rows, data.features.cols, data.n_classes);
+  const double cost = gram_cost(data.n_rows, data.features.cols, softmax_scores(data.n_classes));
   const FeatureMoments moments =
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
   LinearFit::MetricAt metric_at = [=](std::span<const float> weights, std::span<const double> bias,

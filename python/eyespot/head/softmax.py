@@ -46,7 +46,7 @@ RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 # Where there are too few rows to hold some out.
 RELATIVE_FALLBACK = 0.1
 PATH_TOLERANCE = 1e-4
-_STATE_VERSION = 4
+_STATE_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,11 +256,12 @@ def fit_softmax(
     the loss has halved, a new one is taken in which each row counts by the curvature of its loss,
     and what earlier steps told is forgotten: the curvature of a log-loss falls about as the loss
     does, so by then both mislead. Where rows or classes are so few that a Gram matrix would cost
-    more than it saves, one scale takes its place. Data and products are float32, sums over rows
-    float64. The result is the same, bit for bit, for any number of threads. Beside the embeddings,
-    memory is about ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes (10 MB more for
-    small problems), with ``l2="auto"`` 600 times ``n_classes * n_features`` more, and up to 32 MB
-    a thread that make small problems faster.
+    more than it saves, one scale takes its place. Two classes are fitted by the difference of their
+    scores alone, since the penalty makes their weights opposite. Data and products are float32,
+    sums over rows float64. The result is the same, bit for bit, for any number of threads. Beside
+    the embeddings, memory is about ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes
+    (10 MB more for small problems), with ``l2="auto"`` 600 times ``n_classes * n_features`` more,
+    and up to 32 MB a thread that make small problems faster.
 
     References
     ----------
