@@ -7,9 +7,10 @@ import importlib
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from bench import environment, harness
+from bench import budgeted, environment, harness
 from bench.arguments import DATA
 from bench.records import write_record
 
@@ -27,7 +28,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("suite", nargs="?", help=f"one of: {', '.join(suites())}")
     parser.add_argument("--peers", help="comma-separated; default: all of the suite's")
     parser.add_argument("--cases", help="comma-separated; default: all of the suite's")
-    parser.add_argument("--repeat", type=int, default=15, help="rounds (15)")
+    parser.add_argument(
+        "--repeat", type=int, default=15, help="rounds (15); cases with budgets have one"
+    )
     parser.add_argument("--threads", default="1,2", help="thread counts, comma-separated (1,2)")
     parser.add_argument("--data", type=Path, default=DATA, help="photos, backbones, decode sets")
     parser.add_argument("--no-pin", action="store_true", help="do not bind peers to that many CPUs")
@@ -67,14 +70,11 @@ def main() -> int:
         if wanted is not None and case.name not in wanted:
             continue
         for threads in (int(word) for word in chosen.threads.split(",")):
-            result = harness.measure(
-                chosen.suite,
-                suite,
-                case,
-                peers=peers,
-                threads=threads,
-                repeat=chosen.repeat,
-                pin=not chosen.no_pin,
+            measure = (
+                budgeted.measure if case.budgets else partial(harness.measure, repeat=chosen.repeat)
+            )
+            result = measure(
+                chosen.suite, suite, case, peers=peers, threads=threads, pin=not chosen.no_pin
             )
             print(harness.table(result), flush=True)
             results.append(result)

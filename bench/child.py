@@ -13,9 +13,13 @@ import resource
 import sys
 import time
 import traceback
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def load_peer(path: Path) -> Any:
@@ -60,18 +64,9 @@ def obey(command: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
             state["peer"] = module.Peer(command["options"])
             return {"versions": versions | getattr(state["peer"], "versions", {})}
         case "run":
-            before = cpu_seconds()
-            start = time.perf_counter()
-            facts = state["peer"].run()
-            seconds = time.perf_counter() - start
-            used = cpu_seconds() - before
-            # A peer may know its time better: of a part of the work, or up to where it was stopped.
-            return {
-                "seconds": (facts or {}).get("measured_s", seconds),
-                "cpu_seconds": used,
-                "peak_rss_mib": peak_rss_mib(),
-                "facts": facts or {},
-            }
+            return timed(state["peer"].run)
+        case "run_for":
+            return timed(partial(state["peer"].run_for, command["seconds"]))
         case "outputs":
             import numpy as np
 
@@ -80,6 +75,21 @@ def obey(command: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
             return {}
         case other:
             raise ValueError(f"unknown command {other!r}")
+
+
+def timed(run: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    before = cpu_seconds()
+    start = time.perf_counter()
+    facts = run() or {}
+    seconds = time.perf_counter() - start
+    used = cpu_seconds() - before
+    # A peer may know its time better: of a part of the work, or up to where it was stopped.
+    return {
+        "seconds": facts.get("measured_s", seconds),
+        "cpu_seconds": facts.get("measured_cpu_s", used),
+        "peak_rss_mib": peak_rss_mib(),
+        "facts": facts,
+    }
 
 
 def main() -> None:

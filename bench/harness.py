@@ -40,6 +40,8 @@ class Case:
     units: int
     unit: str = "images"
     peers: tuple[str, ...] | None = None  # None: all of the suite's
+    # Peers that may take only so many times eyespot's time: see bench.budgeted.
+    budgets: dict[str, float] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None  # makes what the options name, before any peer starts
 
@@ -216,14 +218,16 @@ def ratios(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[st
     """
     if OURS not in runs:
         return {}
-    mine = np.array([run["seconds"] for run in runs[OURS]])
-    result = {}
-    for peer, theirs in runs.items():
-        if peer != OURS:
-            ratio = np.array([run["seconds"] for run in theirs]) / mine
-            low, middle, high = np.percentile(ratio, [25, 50, 75])
-            result[peer] = {"median": float(middle), "q1": float(low), "q3": float(high)}
-    return result
+    return {peer: paired(theirs, runs[OURS]) for peer, theirs in runs.items() if peer != OURS}
+
+
+def paired(
+    theirs: Sequence[Mapping[str, Any]], mine: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the median and the quartiles of the ratios of two peers' times, run by run."""
+    ratio = [their["seconds"] / my["seconds"] for their, my in zip(theirs, mine, strict=True)]
+    low, middle, high = np.percentile(ratio, [25, 50, 75])
+    return {"median": float(middle), "q1": float(low), "q3": float(high)}
 
 
 def table(result: Mapping[str, Any]) -> str:

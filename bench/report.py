@@ -38,14 +38,17 @@ def newest() -> list[dict[str, Any]]:
 
 
 def which(result: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what was measured, so that a later result of the same takes its place."""
+    """Return what was measured, so that a later result of the same takes its place.
+
+    With budgets, peers may be measured in several runs, and each is beside eyespot's time of its.
+    """
     names = ("case", "threads", "backbone", "network", "set", "plan", "groups")
-    return tuple(result.get(name) for name in names)
+    return (*map(result.get, names), *sorted(result.get("budgets", ())))
 
 
 def summary(records: list[dict[str, Any]]) -> str:
     """Return what the README tells: the accuracies, and a line for most workloads."""
-    rows = []
+    rows: dict[tuple[Any, ...], list[str]] = {}
     tables = []
     for record in records:
         if "accuracy" in record["results"][0] and "plan" not in record["results"][0]:
@@ -63,18 +66,22 @@ def summary(records: list[dict[str, Any]]) -> str:
                 for peer in result["peers"]
                 if peer in result["ratios"]
             )
+            key = (record["suite"], by_number(result["case"]), result["threads"])
+            if key in rows:  # more peers of a case whose peers were measured in several runs
+                rows[key].append(words)
+                continue
             row = (
                 f"| {record['suite'].replace('_', ' ')}: {result['case'].replace('_', ' ')} "
                 f"| {result['threads']} "
-                f"| {figures['units_per_second']:,.0f} {result['unit']}/s | {words} |"
+                f"| {figures['units_per_second']:,.0f} {result['unit']}/s | {words}"
             )
-            rows.append((record["suite"], by_number(result["case"]), result["threads"], row))
+            rows[key] = [row]
     if rows:
         head = [
             "| workload | threads | eyespot | time of others / eyespot's |",
             "|---|---|---|---|",
         ]
-        tables.append("\n".join([*head, *(row for *_, row in sorted(rows))]))
+        tables.append("\n".join([*head, *(f"{', '.join(rows[key])} |" for key in sorted(rows))]))
     return "\n\n".join(tables) or "No result is published yet."
 
 
@@ -83,15 +90,30 @@ def headline_of_head(result: dict[str, Any]) -> bool:
     return result["threads"] == 1 or result["case"].startswith("synthetic")
 
 
-def by_number(text: str) -> list[tuple[int, str]]:
+def by_number(text: str) -> tuple[tuple[int, str], ...]:
     """Return a key that orders texts by the numbers in them, not by their digits."""
     parts = re.findall(r"\d+|\D+", text)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 def ratio_words(result: dict[str, Any], peer: str) -> str:
     stopped = result["peers"][peer]["median_facts"].get("stopped")
     return f"{'more than ' if stopped else ''}{result['ratios'][peer]['median']:.2f}"
+
+
+def full_ratio_words(result: dict[str, Any], peer: str) -> str:
+    """Say the ratio, its spread, and what the peer's result lacks of the quality of eyespot's."""
+    if peer not in result["ratios"]:
+        return ""
+    words = ratio_words(result, peer)
+    ratio = result["ratios"][peer]
+    if not words.startswith("more") and peer not in result.get("budgets", ()):
+        words += f" ({ratio['q1']:.2f} to {ratio['q3']:.2f})"
+    comparison = result.get("comparison", {})
+    if comparison.get(f"{peer}_met") is False:
+        gap, gradient = comparison[f"{peer}_gap"], comparison[f"{peer}_gradient"]
+        words += f", at gap {gap:.1e} and gradient {gradient:.1e}"
+    return words
 
 
 def section(record: dict[str, Any]) -> str:
@@ -131,17 +153,11 @@ def section(record: dict[str, Any]) -> str:
         first = f"{result['case']}, {result['units']} {result['unit']}"
         threads = str(result["threads"])
         for peer, figures in result["peers"].items():
-            ratio = result["ratios"].get(peer)
-            words = (
-                f"{ratio['median']:.2f} ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if ratio else ""
-            )
-            if ratio and figures["median_facts"].get("stopped"):
-                words = f"more than {ratio['median']:.2f}"
             rate = f"{figures['units_per_second']:,.0f} {result['unit']}/s"
             lines.append(
                 f"| {first} | {threads} | {peer.replace('_', ' ')} | {rate} "
                 f"| {figures['median_seconds']:.2f} | {figures['median_cpu_seconds']:.2f} "
-                f"| {figures['peak_rss_mib']:.0f} | {words} |"
+                f"| {figures['peak_rss_mib']:.0f} | {full_ratio_words(result, peer)} |"
             )
             first = threads = ""
     return "\n".join(lines)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path
+
+from head_course import Course, watched_minimize
+
+PROBED = 5  # iterates, by whose times the number of threads is chosen where a fit takes long
 
 
 @contextmanager
@@ -34,7 +39,15 @@ def notes(options, peer):
 
 
 class HeadPeer(ABC):
+    """One way to fit, either timed at the loosest tolerance that will do, or within a budget.
+
+    With the option ``budgeted`` there is no sweep over the tolerances, each of which would take a
+    fit: the peer fits to its tightest tolerance, is stopped when its time is over, and what it had
+    reached is looked for among its iterates.
+    """
+
     tolerances = ()
+    is_deterministic = False  # to the byte, so that a known tolerance need not be tried again
 
     def __init__(self, options):
         import numpy as np
@@ -51,7 +64,11 @@ class HeadPeer(ABC):
         self.bias = np.zeros(self.k)
         self.evaluations = 0
         self.set_up()
-        self.sweep()
+        if options.get("budgeted"):
+            self.tolerance = self.tolerances[-1]
+            self.use(self.fastest_threads_of_iterates())
+        else:
+            self.sweep()
 
     def set_up(self):
         """Prepare what is not part of a fit."""
@@ -81,9 +98,35 @@ class HeadPeer(ABC):
                 best, chosen = seconds, threads
         return chosen
 
+    def fastest_threads_of_iterates(self):
+        """Return one or all threads, by the time of a few iterates, which warms up as well."""
+        seconds = {}
+        for threads in sorted({1, self.threads}):
+            self.use(threads)
+            with tempfile.TemporaryDirectory() as folder:
+                course = Course(folder, iterates=PROBED)
+                self.pursue(course)
+                (first, _), (last, _) = course.times[0], course.times[-1]
+                seconds[threads] = (last - first) / len(course.times)
+        return min(seconds, key=seconds.__getitem__)
+
     @abstractmethod
     def fit(self):
         """Return weights, bias and the number of evaluations, or of iterations."""
+
+    def pursue(self, course):
+        """Fit, and tell `course` of each iterate; this here is for those that use SciPy."""
+        with watched_minimize(course):
+            weights, bias, _ = self.fit()
+        course.close()
+        last = self.unpack(course.iterate(len(course.times) - 1))
+        for mine, theirs in zip(last, (weights, bias), strict=True):
+            if abs(mine - theirs).max() > 1e-5 * abs(theirs).max():
+                raise RuntimeError("this version of the peer lays its iterates out in another way")
+
+    def unpack(self, iterate):
+        """Return the weights and the bias that an iterate of `pursue` means."""
+        raise NotImplementedError
 
     def sweep(self):
         """Find the loosest tolerance that is good enough, first where it was found before."""
@@ -97,9 +140,11 @@ class HeadPeer(ABC):
         is_known = known.get("key") == key
         self.use(known["threads"] if is_known else self.fastest_threads())
         if is_known:
+            self.tolerance = known["tolerance"]
             if known["seconds"]:
                 self.stopped, self.seconds = True, known["seconds"]
-                self.tolerance = known["tolerance"]
+                return
+            if self.is_deterministic:
                 return
             tolerances = self.tolerances[self.tolerances.index(known["tolerance"]) :]
         for tolerance in tolerances:
@@ -112,8 +157,7 @@ class HeadPeer(ABC):
                 self.stopped = True
                 self.seconds = time.perf_counter() - start
                 break
-            gap, gradient = self.measure()
-            if gap <= self.options["gap"] and gradient <= self.options["gradient"]:
+            if self.is_good_enough():
                 break
         found = {
             "key": key,
@@ -134,6 +178,33 @@ class HeadPeer(ABC):
             return self.facts() | {"measured_s": self.seconds, "stopped": 1}
         self.weights, self.bias, self.evaluations = self.fit()
         return self.facts() | {"evaluations": int(self.evaluations)}
+
+    def run_for(self, seconds):
+        """Fit for so many seconds at most, and find where the bounds were met first."""
+        with tempfile.TemporaryDirectory() as folder:
+            course = Course(folder, seconds)
+            self.pursue(course)
+
+            def is_good(index):
+                self.weights, self.bias = self.unpack(course.iterate(index))
+                return self.is_good_enough()
+
+            index = course.first(is_good)
+            met = index is not None
+            index = index if met else len(course.times) - 1
+            self.weights, self.bias = self.unpack(course.iterate(index))
+        self.stopped = course.was_stopped and not met
+        wall, cpu = course.times[index] if met else course.end
+        return self.facts() | {
+            "measured_s": wall,
+            "measured_cpu_s": cpu,
+            "iterates": index + 1,
+            "stopped": int(self.stopped),
+        }
+
+    def is_good_enough(self):
+        gap, gradient = self.measure()
+        return gap <= self.options["gap"] and gradient <= self.options["gradient"]
 
     def facts(self):
         return {"tolerance": self.tolerance, "used_threads": self.used_threads}

@@ -1,5 +1,8 @@
 """eyespot: preconditioned L-BFGS in the core."""
 
+import hashlib
+from pathlib import Path
+
 from head_common import HeadPeer
 
 REQUIREMENTS = None
@@ -7,6 +10,7 @@ REQUIREMENTS = None
 
 class Peer(HeadPeer):
     tolerances = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+    is_deterministic = True
 
     def set_up(self):
         from eyespot._core import ThreadPool
@@ -29,3 +33,11 @@ class Peer(HeadPeer):
             pool=self.pool,
         )
         return fit.weights, fit.bias, fit.n_evaluations
+
+    def fingerprint(self):
+        from eyespot import _core, head
+
+        package = Path(head.__file__).parent
+        files = [Path(__file__), Path(_core.__file__), *sorted(package.glob("*.py"))]
+        contents = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return [_core.simd_target(), *contents]

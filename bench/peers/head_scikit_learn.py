@@ -28,3 +28,7 @@ class Peer(HeadPeer):
         if self.k == 2:
             weights, bias = np.vstack([-weights, weights]) / 2, np.hstack([-bias, bias]) / 2
         return weights, bias, model.n_iter_[0]
+
+    def unpack(self, iterate):
+        table = iterate.reshape(self.k, -1, order="F")  # a column for each feature, then the bias
+        return table[:, :-1], table[:, -1]

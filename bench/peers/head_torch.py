@@ -1,8 +1,15 @@
 """torch.optim.LBFGS with its strong-Wolfe search, on the features as they are."""
 
+import math
+from contextlib import suppress
+
 from head_common import HeadPeer
 
 REQUIREMENTS = ("torch==2.13.0", "numpy==2.4.6")
+
+
+class Over(Exception):
+    """The time of the fit is over."""
 
 
 class Peer(HeadPeer):
@@ -15,6 +22,34 @@ class Peer(HeadPeer):
         super().use(threads)
 
     def fit(self):
+        return self.descend()
+
+    def pursue(self, course):
+        import numpy as np
+
+        least = math.inf
+
+        def evaluated(loss, layer):
+            # Each point of the line search that is better than all before stands for an iterate.
+            nonlocal least
+            if loss < least:
+                least = loss
+                tensors = layer.weight, layer.bias
+                over = course.add(np.concatenate([t.detach().numpy().ravel() for t in tensors]))
+            else:
+                over = course.is_over()
+            if over:
+                raise Over
+
+        with suppress(Over):
+            self.descend(evaluated)
+        course.close()
+
+    def unpack(self, iterate):
+        split = iterate.size - self.k
+        return iterate[:split].reshape(self.k, -1), iterate[split:]
+
+    def descend(self, evaluated=None):
         import torch
 
         x, y = torch.from_numpy(self.x), torch.from_numpy(self.y).long()
@@ -39,6 +74,8 @@ class Peer(HeadPeer):
             loss = torch.nn.functional.cross_entropy(layer(x), y)
             loss = loss + 0.5 * self.l2 * (layer.weight**2).sum()
             loss.backward()
+            if evaluated is not None:
+                evaluated(loss.item(), layer)
             return loss
 
         optimizer.step(closure)
