@@ -182,7 +182,7 @@ class HeadPeer(ABC):
     def run_for(self, seconds):
         """Fit for so many seconds at most, and find where the bounds were met first."""
         with tempfile.TemporaryDirectory() as folder:
-            course = Course(folder, seconds)
+            course = Course(folder, min(seconds, self.options["limit_s"]))
             self.pursue(course)
 
             def is_good(index):

@@ -168,7 +168,8 @@ def scikit_learn(rows, tmp_path):
     least, _ = head.minimum(x, y, l2)
     path = tmp_path / "rows.npz"
     np.savez(path, x=x, y=y, l2=l2, minimum=least)
-    options = {"data": str(path), "gradient": 1e-4, "gap": 1e-5, "threads": 1, "budgeted": True}
+    options = {"data": str(path), "gradient": 1e-4, "gap": 1e-5, "threads": 1}
+    options |= {"budgeted": True, "limit_s": 60}
 
     def make(name, **changes):
         return load_peer(harness.PEERS / f"head_{name}.py").Peer(options | changes)
@@ -191,8 +192,8 @@ def test_a_fit_that_meets_the_bounds_has_the_time_of_its_first_iterate_that_does
 
 
 def test_a_fit_that_does_not_meet_them_is_stopped_and_shows_where_it_stood(scikit_learn):
-    peer = scikit_learn("scikit_learn")
-    facts = peer.run_for(0)
+    peer = scikit_learn("scikit_learn", limit_s=0)
+    facts = peer.run_for(60)
     assert facts["stopped"] == 1
     assert facts["iterates"] == 1
     gap, _ = peer.measure()
