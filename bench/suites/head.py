@@ -13,10 +13,10 @@ but the bare products of as many evaluations as eyespot used, by the fastest BLA
 
 On the two largest shapes a fit of a peer may take an hour, and a sweep several. There each is
 given a budget of eyespot's time (`BUDGETS`; no more than the limit of the case), fits to its
-tightest tolerance, and is stopped at the first iterate past it. If its last iterate meets the bounds, the first that does is looked for, and
-its time counts; if not, the ratio is a lower bound, and gap and gradient of the last say how far it
-was. Iterates are those that SciPy shows a callback, and for PyTorch the points of the line search
-that are better than all before.
+tightest tolerance, and is stopped at the first iterate past it. If its last iterate meets the
+bounds, the first that does is looked for, and its time counts; if not, the ratio is a lower bound,
+and gap and gradient of the last say how far it was. Iterates are those that SciPy shows a callback,
+and for PyTorch the points of the line search that are better than all before.
 """
 
 from __future__ import annotations
