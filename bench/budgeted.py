@@ -35,8 +35,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the measurements of one case at one thread count, as `harness.measure` does.
 
-    A peer with a budget has a method ``run_for(seconds)`` beside ``run()``; its case's options have
-    ``budgeted``, set.
+    Of a peer with a budget, ``run_for(seconds)`` is called instead of ``run()``, and the options
+    have ``budgeted``, set.
     """
     others = [p for p in peers if p != OURS and (case.peers is None or p in case.peers)]
     if case.prepare is not None:

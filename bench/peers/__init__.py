@@ -9,5 +9,6 @@ environment than it runs in. It has::
     class Peer:
         def __init__(self, options): ...  # set up, not timed; options come from the suite's case
         def run(self): ...                # timed: the whole work once; may return a dict of facts
+        def run_for(self, seconds): ...   # where the case has a budget for it: no longer than that
         def outputs(self): ...            # dict of arrays, compared before anything is timed
 """
