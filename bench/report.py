@@ -97,8 +97,11 @@ def by_number(text: str) -> tuple[tuple[int, str], ...]:
 
 
 def ratio_words(result: dict[str, Any], peer: str) -> str:
-    stopped = result["peers"][peer]["median_facts"].get("stopped")
-    return f"{'more than ' if stopped else ''}{result['ratios'][peer]['median']:.2f}"
+    facts = result["peers"][peer]["median_facts"]
+    words = f"{result['ratios'][peer]['median']:.2f}"
+    if facts.get("stopped"):
+        return f"more than {words}"
+    return words if facts.get("met", 1) else f"never, ends at {words}"
 
 
 def full_ratio_words(result: dict[str, Any], peer: str) -> str:
@@ -107,8 +110,10 @@ def full_ratio_words(result: dict[str, Any], peer: str) -> str:
         return ""
     words = ratio_words(result, peer)
     ratio = result["ratios"][peer]
-    if not words.startswith("more") and peer not in result.get("budgets", ()):
+    if words[0].isdigit() and peer not in result.get("budgets", ()):
         words += f" ({ratio['q1']:.2f} to {ratio['q3']:.2f})"
+    if result["peers"][peer]["median_facts"].get("bits") == 64:
+        words += ", in float64"
     comparison = result.get("comparison", {})
     if comparison.get(f"{peer}_met") is False:
         gap, gradient = comparison[f"{peer}_gap"], comparison[f"{peer}_gradient"]

@@ -43,7 +43,8 @@ class HeadPeer(ABC):
 
     With the option ``budgeted`` there is no sweep over the tolerances, each of which would take a
     fit: the peer fits to its tightest tolerance, is stopped when its time is over, and what it had
-    reached is looked for among its iterates.
+    reached is looked for among its iterates. If it ends short of the bounds by itself, for want of
+    accuracy, it has as much time once more with the rows in float64.
     """
 
     tolerances = ()
@@ -181,8 +182,16 @@ class HeadPeer(ABC):
 
     def run_for(self, seconds):
         """Fit for so many seconds at most, and find where the bounds were met first."""
+        seconds = min(seconds, self.options["limit_s"])
+        found = self.attempt(seconds)
+        if not self.stopped and not found["met"]:
+            self.x = self.x.astype(float)
+            found = self.attempt(seconds)
+        return self.facts() | found
+
+    def attempt(self, seconds):
         with tempfile.TemporaryDirectory() as folder:
-            course = Course(folder, min(seconds, self.options["limit_s"]))
+            course = Course(folder, seconds)
             self.pursue(course)
 
             def is_good(index):
@@ -195,10 +204,12 @@ class HeadPeer(ABC):
             self.weights, self.bias = self.unpack(course.iterate(index))
         self.stopped = course.was_stopped and not met
         wall, cpu = course.times[index] if met else course.end
-        return self.facts() | {
+        return {
             "measured_s": wall,
             "measured_cpu_s": cpu,
             "iterates": index + 1,
+            "bits": 8 * self.x.itemsize,
+            "met": int(met),
             "stopped": int(self.stopped),
         }
 

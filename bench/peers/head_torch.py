@@ -53,7 +53,7 @@ class Peer(HeadPeer):
         import torch
 
         x, y = torch.from_numpy(self.x), torch.from_numpy(self.y).long()
-        layer = torch.nn.Linear(x.shape[1], self.k)
+        layer = torch.nn.Linear(x.shape[1], self.k, dtype=x.dtype)
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
         optimizer = torch.optim.LBFGS(

@@ -15,8 +15,10 @@ On the two largest shapes a fit of a peer may take an hour, and a sweep several.
 given a budget of eyespot's time (`BUDGETS`; no more than the limit of the case), fits to its
 tightest tolerance, and is stopped at the first iterate past it. If its last iterate meets the
 bounds, the first that does is looked for, and its time counts; if not, the ratio is a lower bound,
-and gap and gradient of the last say how far it was. Iterates are those that SciPy shows a callback,
-and for PyTorch the points of the line search that are better than all before.
+and gap and gradient of the last say how far it was. A fit that ends short of the bounds before, for
+want of accuracy, is repeated on rows in float64, and that is what counts. Iterates are those that
+SciPy shows a callback, and for PyTorch the points of the line search that are better than all
+before.
 """
 
 from __future__ import annotations

@@ -112,6 +112,18 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     assert "quick 2." in lines[0] or "quick 3." in lines[0]
 
 
+def test_the_report_does_not_take_a_fit_that_ended_short_for_one_that_got_there():
+    result = {
+        "peers": {"torch": {"median_facts": {"stopped": 0, "met": 0, "bits": 64}}},
+        "ratios": {"torch": {"median": 3.554, "q1": 3.554, "q3": 3.554}},
+        "budgets": {"torch": 4.0},
+        "comparison": {"torch_met": False, "torch_gap": 3.6e-4, "torch_gradient": 5e-7},
+    }
+    assert report.ratio_words(result, "torch") == "never, ends at 3.55"
+    words = report.full_ratio_words(result, "torch")
+    assert words == "never, ends at 3.55, in float64, at gap 3.6e-04 and gradient 5.0e-07"
+
+
 @pytest.fixture
 def course(tmp_path):
     # Found as the peers find it, for it is run by interpreters without this package.
@@ -184,6 +196,8 @@ def test_a_fit_that_meets_the_bounds_has_the_time_of_its_first_iterate_that_does
     peer = scikit_learn(name)
     facts = peer.run_for(60)
     assert facts["stopped"] == 0
+    assert facts["met"] == 1
+    assert facts["bits"] == 32
     gap, gradient = peer.measure()
     assert gap <= 1e-5
     assert gradient <= 1e-4
@@ -200,9 +214,12 @@ def test_a_fit_that_does_not_meet_them_is_stopped_and_shows_where_it_stood(sciki
     assert gap > 1e-5
 
 
-def test_a_fit_that_ends_short_of_the_bounds_by_itself_was_not_stopped(scikit_learn):
+def test_a_fit_that_ends_short_of_the_bounds_by_itself_is_repeated_in_float64(scikit_learn):
     peer = scikit_learn("scikit_learn", gap=-1.0)
-    assert peer.run_for(60)["stopped"] == 0
+    facts = peer.run_for(60)
+    assert peer.x.dtype == np.float64
+    assert facts["bits"] == 64
+    assert facts["stopped"] == facts["met"] == 0
     assert not peer.is_good_enough()
 
 
