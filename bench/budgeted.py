@@ -9,7 +9,6 @@ spread; it starts with cold caches, which is to eyespot's disadvantage alone.
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,28 +46,34 @@ def measure(
     outputs: dict[str, dict[str, np.ndarray]] = {}
     versions: dict[str, dict[str, str]] = {}
     pairs: dict[str, dict[str, float]] = {}
-    with ExitStack() as stack:
-        ours = stack.enter_context(Child(suite_name, OURS, case, threads, pin))
-        versions[OURS] = ours.versions
-        for peer in others or [None]:
-            own = ours.ask(do="run")
-            mine.append(own)
-            if not outputs:
-                outputs[OURS] = ours.outputs()
-                suite.compare(case, outputs)
-            say(f"  {case.name}, {threads} threads: {OURS} {own['seconds']:.3f} s")
-            if peer is None:
-                break
-            budget = case.budgets.get(peer)
-            with Child(suite_name, peer, allowed if budget else case, threads, pin) as child:
-                if budget:
-                    run = child.ask(do="run_for", seconds=budget * own["seconds"])
-                else:
-                    child.ask(do="run")
-                    run = child.ask(do="run")
-                versions[peer], runs[peer], outputs[peer] = child.versions, run, child.outputs()
-            pairs[peer] = harness.paired([run], [own])
-            say(f"    {peer} {run['seconds']:.3f} s")
+    try:
+        with Child(suite_name, OURS, case, threads, pin) as ours:
+            versions[OURS] = ours.versions
+            for peer in others or [None]:
+                own = ours.ask(do="run")
+                if not mine:
+                    outputs[OURS] = ours.outputs()
+                    suite.compare(case, outputs)
+                mine.append(own)
+                say(f"  {case.name}, {threads} threads: {OURS} {own['seconds']:.3f} s")
+                if peer is None:
+                    break
+                budget = case.budgets.get(peer)
+                with Child(suite_name, peer, allowed if budget else case, threads, pin) as child:
+                    if budget:
+                        run = child.ask(do="run_for", seconds=budget * own["seconds"])
+                    else:
+                        child.ask(do="run")
+                        run = child.ask(do="run")
+                    found = child.outputs()
+                    versions[peer], runs[peer], outputs[peer] = child.versions, run, found
+                pairs[peer] = harness.paired([run], [own])
+                say(f"    {peer} {run['seconds']:.3f} s")
+    except (KeyboardInterrupt, harness.PeerFailed) as error:
+        # Hours may have gone into those that are finished.
+        if not runs:
+            raise
+        say(f"ended early, with {', '.join(runs)} alone: {error!r}")
     every = {OURS: mine} | {peer: [run] for peer, run in runs.items()}
     return {
         "case": case.name,

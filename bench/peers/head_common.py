@@ -67,6 +67,8 @@ class HeadPeer(ABC):
         self.set_up()
         if options.get("budgeted"):
             self.tolerance = self.tolerances[-1]
+            if self.known().get("bits") == 64:
+                self.x = self.x.astype(float)
             self.use(self.fastest_threads_of_iterates())
         else:
             self.sweep()
@@ -131,16 +133,10 @@ class HeadPeer(ABC):
 
     def sweep(self):
         """Find the loosest tolerance that is good enough, first where it was found before."""
-        file = notes(self.options, type(self).__module__)
-        # What was found with other bounds, or by another version of the peer, is not believed.
-        key = hashlib.sha256(
-            json.dumps([self.options, self.tolerances, self.fingerprint()]).encode()
-        ).hexdigest()[:16]
-        known = json.loads(file.read_text()) if file.exists() else {}
+        known = self.known()
         tolerances = self.tolerances
-        is_known = known.get("key") == key
-        self.use(known["threads"] if is_known else self.fastest_threads())
-        if is_known:
+        self.use(known["threads"] if known else self.fastest_threads())
+        if known:
             self.tolerance = known["tolerance"]
             if known["seconds"]:
                 self.stopped, self.seconds = True, known["seconds"]
@@ -160,14 +156,27 @@ class HeadPeer(ABC):
                 break
             if self.is_good_enough():
                 break
-        found = {
-            "key": key,
-            "tolerance": self.tolerance,
-            "evaluations": int(self.evaluations),
-            "threads": self.used_threads,
-            "seconds": self.seconds if self.stopped else None,
-        }
-        file.write_text(json.dumps(found))
+        self.remember(
+            tolerance=self.tolerance,
+            evaluations=int(self.evaluations),
+            threads=self.used_threads,
+            seconds=self.seconds if self.stopped else None,
+        )
+
+    def known(self):
+        """Return what was found out before, and still holds."""
+        file = notes(self.options, type(self).__module__)
+        found = json.loads(file.read_text()) if file.exists() else {}
+        return found if found.get("key") == self.key() else {}
+
+    def remember(self, **found):
+        file = notes(self.options, type(self).__module__)
+        file.write_text(json.dumps({"key": self.key()} | found))
+
+    def key(self):
+        # What was found with other bounds, or by another version of the peer, is not believed.
+        facts = [self.options, self.tolerances, self.fingerprint()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def fingerprint(self):
         """Return what must not have changed for an earlier sweep to hold."""
@@ -184,7 +193,8 @@ class HeadPeer(ABC):
         """Fit for so many seconds at most, and find where the bounds were met first."""
         seconds = min(seconds, self.options["limit_s"])
         found = self.attempt(seconds)
-        if not self.stopped and not found["met"]:
+        if not self.stopped and not found["met"] and found["bits"] == 32:
+            self.remember(bits=64)
             self.x = self.x.astype(float)
             found = self.attempt(seconds)
         return self.facts() | found

@@ -90,6 +90,17 @@ def test_no_peer_starts_when_eyespot_misses_the_quality(race, tmp_path):
     assert log.read_text().split() == ["eyespot"]
 
 
+def test_peers_that_are_finished_are_kept_when_a_later_one_fails(race, tmp_path):
+    measure, _ = race
+    broken = PEER.format(name="slow", needed="1 / 0", gap=0)
+    (tmp_path / "nap_slow.py").write_text(broken)
+    result = measure(peers=["eyespot", "quick", "slow"])
+    assert list(result["peers"]) == ["eyespot", "quick"]
+    assert result["budgets"] == {"quick": 8.0}
+    with pytest.raises(harness.PeerFailed, match="ZeroDivisionError"):
+        measure(peers=["eyespot", "slow"])
+
+
 def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_path, monkeypatch):
     measure, _ = race
     facts = environment.describe()
@@ -221,6 +232,8 @@ def test_a_fit_that_ends_short_of_the_bounds_by_itself_is_repeated_in_float64(sc
     assert facts["bits"] == 64
     assert facts["stopped"] == facts["met"] == 0
     assert not peer.is_good_enough()
+    again = scikit_learn("scikit_learn", gap=-1.0)
+    assert again.x.dtype == np.float64, "the next time it is known"
 
 
 def test_the_minimum_is_never_above_and_hardly_below_the_least_value(rows):
