@@ -196,6 +196,7 @@ class HeadPeer(ABC):
         if not self.stopped and not found["met"] and found["bits"] == 32:
             self.remember(bits=64)
             self.x = self.x.astype(float)
+            self.use(self.fastest_threads_of_iterates())
             found = self.attempt(seconds)
         return self.facts() | found
 
