@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["byte_weights", "half_weights", "main", "quantise", "share_weights", "to_onnx"]
 
 OPSET: Final = 17
+QUANTISED_OPSET: Final = 19  # the first in which onnx's reference evaluator can dequantise
+QUANTISED_IR: Final = 9  # of that opset
 CALIBRATION: Final = 200  # photos
 
 
@@ -51,17 +53,17 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
     folded = fold(student)
     side = side or student.shape.side
     nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
+    weights: dict[str, onnx.TensorProto] = {}  # one of a name, whatever the number of scales
 
-    def convolution(pair: Any, x: str, out: str) -> str:
-        layer = pair[0]
+    def convolution(pair: Any, x: str, prefix: str, name: str) -> str:
+        layer, out = pair[0], prefix + name
         for part, values in (("weight", layer.weight), ("bias", layer.bias)):
-            array = values.detach().float().cpu().numpy()
-            weights.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{out}.{part}"))
+            array = np.ascontiguousarray(values.detach().float().cpu().numpy())
+            weights[f"{name}.{part}"] = numpy_helper.from_array(array, f"{name}.{part}")
         nodes.append(
             helper.make_node(
                 "Conv",
-                [x, f"{out}.weight", f"{out}.bias"],
+                [x, f"{name}.weight", f"{name}.bias"],
                 [out],
                 out,
                 kernel_shape=list(layer.kernel_size),
@@ -75,25 +77,36 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         nodes.append(helper.make_node(kind, inputs, [out], out, **attributes))
         return out
 
-    rows = -(-side // 2)  # of the map so far
-    x = operator("Relu", [convolution(folded.stem, "input", "stem")], "stem.relu")
-    means: list[str] = []
-    for i, block in enumerate(folded.blocks):
-        assert isinstance(block, Block)
-        inner = operator("Relu", [convolution(block.a, x, f"block{i}.a")], f"block{i}.a.relu")
-        y = convolution(block.b, inner, f"block{i}.b")
-        plain = isinstance(block.short, type(folded.stem))
-        short = convolution(block.short, x, f"block{i}.short") if plain else x
-        x = operator("Relu", [operator("Add", [y, short], f"block{i}.sum")], f"block{i}")
-        rows = -(-rows // block.a[0].stride[0])
-        if i in folded.halved:
-            kernel, strides = half_window(rows, rows)
-            pooled = operator(
-                "AveragePool", [x], f"block{i}.halves", kernel_shape=kernel, strides=strides
-            )
-            means.append(operator("Flatten", [pooled], f"block{i}.mean", axis=1))
-        elif i in folded.joined:
-            means.append(operator("ReduceMean", [x], f"block{i}.mean", axes=[2, 3], keepdims=0))
+    def means_at(x: str, side: int, prefix: str) -> list[str]:
+        rows = -(-side // 2)  # of the map so far
+        x = operator("Relu", [convolution(folded.stem, x, prefix, "stem")], f"{prefix}stem.relu")
+        means: list[str] = []
+        for i, block in enumerate(folded.blocks):
+            assert isinstance(block, Block)
+            name = f"{prefix}block{i}"
+            y = convolution(block.a, x, prefix, f"block{i}.a")
+            y = convolution(block.b, operator("Relu", [y], f"{y}.relu"), prefix, f"block{i}.b")
+            changes = isinstance(block.short, type(folded.stem))
+            short = convolution(block.short, x, prefix, f"block{i}.short") if changes else x
+            x = operator("Relu", [operator("Add", [y, short], f"{name}.sum")], name)
+            rows = -(-rows // block.a[0].stride[0])
+            if i in folded.halved:
+                kernel, strides = half_window(rows, rows)
+                pooled = operator(
+                    "AveragePool", [x], f"{name}.halves", kernel_shape=kernel, strides=strides
+                )
+                means.append(operator("Flatten", [pooled], f"{name}.mean", axis=1))
+            elif i in folded.joined:
+                means.append(operator("ReduceMean", [x], f"{name}.mean", axes=[2, 3], keepdims=0))
+        return means
+
+    means, image, side_seen = means_at("input", side, ""), "input", side
+    for scale in range(1, student.shape.scales):
+        image = operator(
+            "AveragePool", [image], f"smaller{scale}", kernel_shape=[2, 2], strides=[2, 2]
+        )
+        side_seen //= 2
+        means += means_at(image, side_seen, f"smaller{scale}.")
     x = operator("Concat", means, "joined", axis=1) if len(means) > 1 else means[0]
     if student.shape.root:
         operator("Sqrt", [x], "embedding")
@@ -105,7 +118,7 @@ def to_onnx(student: Student, *, name: str, revision: int, side: int = 0) -> onn
         name,
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, side, side])],
         [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", n_features])],
-        weights,
+        list(weights.values()),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     preprocessing = {
@@ -216,9 +229,12 @@ def quantise(source: Path, out: Path, inputs: Iterator[NDArray[np.float32]]) -> 
     inputs : iterator of float32 ndarrays of shape (n, 3, side, side)
         Prepared photos to calibrate on.
     """
+    from onnx import version_converter
     from onnxruntime import quantization
 
     model = onnx.load(source)
+    modern = version_converter.convert_version(model, QUANTISED_OPSET)
+    modern.ir_version = QUANTISED_IR
     name = model.graph.input[0].name
 
     class Reader(quantization.CalibrationDataReader):
@@ -227,7 +243,7 @@ def quantise(source: Path, out: Path, inputs: Iterator[NDArray[np.float32]]) -> 
             return None if batch is None else {name: batch}
 
     quantization.quantize_static(
-        str(source),
+        modern,
         str(out),
         Reader(),
         quant_format=quantization.QuantFormat.QDQ,

@@ -184,7 +184,7 @@ def stored_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
     """Return the weights of a graph as float32, by the names under which its layers use them.
 
     Weights that are stored as float16, or in 8 bits with a scale, are what casts and products of
-    constants make of them.
+    constants, or dequantisations, make of them.
     """
     values = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     for node in graph.node:
@@ -195,6 +195,11 @@ def stored_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
             values[node.output[0]] = operands[0].astype("float32")
         elif node.op_type == "Mul":
             values[node.output[0]] = operands[0] * operands[1]
+        elif node.op_type == "DequantizeLinear":
+            levels, scale, *zero = operands
+            axis = (-1,) + (1,) * (levels.ndim - 1)  # of the channels that scales belong to
+            zero_point = zero[0].astype("float32").reshape(axis) if zero else 0
+            values[node.output[0]] = (levels.astype("float32") - zero_point) * scale.reshape(axis)
     return {name: one.astype("float32") for name, one in values.items()}
 
 

@@ -53,6 +53,9 @@ class Shape:
         the map (which share the middle row of an odd one) instead of the whole map's.
     root : bool
         Whether the embedding is the square root of the means, which tames the few large ones.
+    scales : int
+        At how many sizes, each half of the one before, it looks at the image with the same weights.
+        The embedding joins what it sees, the largest size first.
     """
 
     side: int
@@ -62,15 +65,16 @@ class Shape:
     levels: int = 1
     halves: int = 0
     root: bool = False
+    scales: int = 1
 
     @property
     def n_features(self) -> int:
         """Length of the embedding."""
         joined = self.widths[-self.levels :]
-        return sum(joined) + sum(joined[: self.halves])
+        return self.scales * (sum(joined) + sum(joined[: self.halves]))
 
 
-#: Students by name: `v0`, `v1` and `v2` are those of the embedded revisions, `large` is for a GPU.
+#: Students by name: `v0` to `v3` are those of the embedded revisions, `large` is for a GPU.
 SHAPES: Final[dict[str, Shape]] = {
     "v0": Shape(side=144, stem=32, widths=(48, 96, 192, 384), depths=(1, 1, 1, 1)),
     "v1": Shape(
@@ -84,6 +88,16 @@ SHAPES: Final[dict[str, Shape]] = {
         levels=3,
         halves=2,
         root=True,
+    ),
+    "v3": Shape(
+        side=192,
+        stem=32,
+        widths=(48, 96, 192, 384),
+        depths=(1, 1, 1, 1),
+        levels=3,
+        halves=2,
+        root=True,
+        scales=2,
     ),
     "large": Shape(
         side=128, stem=32, widths=(64, 128, 256, 384), depths=(1, 1, 2, 2), levels=3, root=True
@@ -139,15 +153,10 @@ class Student(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embeddings."""
-        x = functional.relu(self.stem(images))
-        means = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self.halved:
-                window = half_window(*x.shape[2:])
-                means.append(functional.avg_pool2d(x.float(), *window).flatten(1))
-            elif i in self.joined:
-                means.append(x.float().mean(dim=(2, 3)))
+        means = self._means(images)
+        for _ in range(1, self.shape.scales):
+            images = functional.avg_pool2d(images, 2)
+            means += self._means(images)
         joined = torch.cat(means, dim=1)
         if not self.shape.root:
             return joined
@@ -158,6 +167,19 @@ class Student(nn.Module):
         # others in rounding errors: the value is the root's, the slope that of a tamer function.
         tame = torch.sqrt(joined + 1e-3)
         return tame + (root - tame).detach()
+
+    def _means(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the means of the maps that the embedding joins, at one size."""
+        x = functional.relu(self.stem(images))
+        means = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.halved:
+                window = half_window(*x.shape[2:])
+                means.append(functional.avg_pool2d(x.float(), *window).flatten(1))
+            elif i in self.joined:
+                means.append(x.float().mean(dim=(2, 3)))
+        return means
 
     def convolutions(self) -> list[_ConvNorm]:
         """Return the convolutions with their norms, in the order in which a graph lists them."""
@@ -202,6 +224,12 @@ def mixed(student: Student, other: Student, share: float) -> Student:
     return between
 
 
+def _place(name: str) -> tuple[int, str]:
+    """Return what sorts an export's convolutions, which quantising may list in another order."""
+    block, _, part = name.removeprefix("block").partition(".")
+    return (int(block), part) if block.isdecimal() else (-1, "")  # the stem; revision 0 has others
+
+
 def load_folded(student: Student, path: Path) -> None:
     """Give a student the weights of an exported one, to train a shipped network further.
 
@@ -214,11 +242,10 @@ def load_folded(student: Student, path: Path) -> None:
     """
     graph = onnx.load(path).graph
     stored = stored_weights(graph)
-    layers = [
-        [torch.from_numpy(stored[name]) for name in node.input[1:3]]
-        for node in graph.node
-        if node.op_type == "Conv"
-    ]
+    # The smaller sizes of the image are seen with the same weights.
+    named = {node.name: node for node in graph.node if node.op_type == "Conv"}
+    nodes = [named[name] for name in sorted(named, key=_place) if not name.startswith("smaller")]
+    layers = [[torch.from_numpy(stored[name]) for name in node.input[1:3]] for node in nodes]
     pairs = student.convolutions()
     if [one[0].shape for one in layers] != [pair[0].weight.shape for pair in pairs]:
         message = f"{path} has other convolutions than the student"

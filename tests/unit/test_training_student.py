@@ -28,7 +28,7 @@ from PIL import Image
 
 from training import train as recipe
 from training.augment import centre_view, draw_views, normalise, render, within
-from training.export import byte_weights, half_weights, share_weights, to_onnx
+from training.export import byte_weights, half_weights, quantise, share_weights, to_onnx
 from training.graph import OnnxNetwork
 from training.plan import PRESETS, changed
 from training.shards import ShardWriter, load_pictures
@@ -74,7 +74,7 @@ def test_a_folded_student_computes_the_same():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["tiny", "v0", "v1", "v2"])
+@pytest.mark.parametrize("name", ["tiny", "v0", "v1", "v2", "v3"])
 def test_an_exported_student_computes_the_same_and_says_what_it_wants(name):
     student = trained_looking(SHAPES[name])
     model = to_onnx(student, name="net", revision=3, side=48)
@@ -130,6 +130,33 @@ def test_an_export_is_read_back_however_its_weights_are_stored(tmp_path, form):
     student, images = Student(TINY), torch.rand(2, 3, 32, 32)
     load_folded(student, tmp_path / "a.onnx")
     assert np.allclose(student.eval()(images).numpy(), outputs(model, images)[0], atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_smaller_size_is_seen_with_the_same_weights():
+    one = trained_looking()
+    both = Student(dataclasses.replace(TINY, scales=2))
+    both.load_state_dict(one.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    smaller = torch.nn.functional.avg_pool2d(images, 2)
+    assert torch.equal(both.eval()(images), torch.cat([one(images), one(smaller)], dim=1))
+    alone, twice = (to_onnx(student, name="a", revision=1) for student in (one, both))
+    assert len(twice.graph.initializer) == len(alone.graph.initializer)
+
+
+@torch.no_grad()
+def test_a_network_of_eight_bits_is_read_back_to_half_a_level(tmp_path):
+    both = trained_looking(dataclasses.replace(TINY, scales=2))
+    model = to_onnx(both, name="a", revision=1)
+    onnx.save(model, tmp_path / "a.onnx")
+    batches = np.random.default_rng(0).normal(size=(8, 1, 3, 32, 32)).astype(np.float32)
+    quantise(tmp_path / "a.onnx", tmp_path / "a8.onnx", iter(batches))
+    found = Student(both.shape)
+    load_folded(found, tmp_path / "a8.onnx")
+    for pair, wanted in zip(found.convolutions(), fold(both).convolutions(), strict=True):
+        level = wanted[0].weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 63  # weights of 7 bits
+        assert ((pair[0].weight - wanted[0].weight).abs() <= 0.51 * level).all()
+        assert torch.allclose(pair[1].bias, wanted[0].bias, atol=1e-2)
 
 
 def test_a_second_reading_takes_its_weights_from_the_first_one_s_file(tmp_path):
