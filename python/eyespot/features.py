@@ -75,9 +75,9 @@ class FeatureExtractor:
     --------
     >>> extractor = FeatureExtractor.default()
     >>> extractor.n_features
-    960
+    1920
     >>> extractor.preprocessing.width
-    144
+    192
     """
 
     __slots__ = (

@@ -18,6 +18,7 @@ from eyespot import (
     ModelParameters,
     verify,
 )
+from eyespot.export.parity import RESIZED_LEVELS, TRANSLATED_LEVELS
 from eyespot.images import read_image
 
 SETS = {"flowers5": 150, "hymenoptera": 100, "trashnet": 150, "weather4": 100}
@@ -34,17 +35,26 @@ def mixed(test_data, part, share=1.0):
     return paths, labels
 
 
-@pytest.fixture(scope="module")
-def model(test_data):
-    """A model that tells the four sets apart."""
+def trained(test_data, extractor):
+    """Train on a fifth of the photos of all sets; the labels are the sets."""
     paths, labels = mixed(test_data, "train", 0.2)
     by_label = {name: [p for p, q in zip(paths, labels, strict=True) if q == name] for name in SETS}
-    parameters = ModelParameters(
-        feature_extractor=FeatureExtractor.default(), l2=0.01, calibration=False
-    )
+    parameters = ModelParameters(feature_extractor=extractor, l2=0.01, calibration=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return ImageClassifier.train(DataSource.files_by_label(by_label), parameters)
+
+
+@pytest.fixture(scope="module")
+def model(test_data):
+    """Return a model that computes in float32, so that others' arithmetic can be held to it."""
+    return trained(test_data, FeatureExtractor.default(revision=2))
+
+
+@pytest.fixture(scope="module")
+def default_model(test_data):
+    """Return a model of the default backbone, which computes with eight bits."""
+    return trained(test_data, FeatureExtractor.default())
 
 
 def session(path):
@@ -56,7 +66,9 @@ def model_inputs(model, paths):
         return [batch.pixels for batch in loader]
 
 
-def test_500_photos_get_the_same_answer_from_onnx_runtime(model, test_data, tmp_path):
+@pytest.mark.parametrize("kind", ["model", "default_model"])
+def test_500_photos_get_the_same_answer_from_onnx_runtime(kind, request, test_data, tmp_path):
+    model = request.getfixturevalue(kind)
     paths, _ = mixed(test_data, "test")
     assert len(paths) == 500
     expected = model.predict_proba(paths)
@@ -93,7 +105,25 @@ def test_photos_of_any_size_get_the_same_label(model, test_data, tmp_path):
     assert np.abs(got - expected).mean() <= 1e-3
 
 
-def test_a_proof_on_photos_is_repeated_from_the_file(model, test_data, tmp_path):
+def test_the_default_gives_photos_of_any_size_what_levels_that_move_allow(
+    default_model, test_data, tmp_path
+):
+    folders = [test_data("decode/camera"), test_data("decode/web")]
+    paths = [path for folder in folders for path in sorted(folder.iterdir())]
+    paths += mixed(test_data, "test", 0.2)[0]
+    expected = default_model.predict_proba(paths)
+    run = session(default_model.export(tmp_path / "a.onnx", input="resize", n_images=2).path)
+    got = np.concatenate([run.run(None, {"image": read_image(p)[None]})[0] for p in paths])
+    chosen = expected[np.arange(len(got)), got.argmax(axis=1)]
+    same = expected.max(axis=1) - chosen <= RESIZED_LEVELS.tie
+    assert same.mean() >= 0.995
+    assert np.abs(got - expected).max() <= RESIZED_LEVELS.max_difference
+    assert np.abs(got - expected).mean() <= 5e-3
+
+
+@pytest.mark.parametrize("kind", ["model", "default_model"])
+def test_a_proof_on_photos_is_repeated_from_the_file(kind, request, test_data, tmp_path):
+    model = request.getfixturevalue(kind)
     paths, _ = mixed(test_data, "test", 0.1)
     export = model.export(tmp_path / "a.onnx", input="resize", photos=paths, n_images=8)
     assert export.proof.passed
@@ -139,6 +169,19 @@ def test_the_reference_evaluator_agrees_on_photos(model, few, tmp_path, form):
     path = model.export(tmp_path / "a.onnx", input=form, n_images=2).path
     (got,) = ReferenceEvaluator(onnx.load(path)).run(None, {"image": feed(pixels[:1], form)})
     assert np.abs(got - expected[:1]).max() <= 1e-5
+
+
+def test_the_reference_evaluator_agrees_with_the_default_to_single_levels(
+    default_model, test_data, tmp_path
+):
+    from onnx.reference import ReferenceEvaluator
+
+    paths = mixed(test_data, "test", 0.04)[0][:2]
+    (pixels,) = model_inputs(default_model, paths)
+    path = default_model.export(tmp_path / "a.onnx", n_images=2).path
+    (got,) = ReferenceEvaluator(onnx.load(path)).run(None, {"image": pixels})
+    difference = np.abs(got - default_model.predict_proba(paths)).max()
+    assert difference <= TRANSLATED_LEVELS.max_difference
 
 
 @pytest.mark.parametrize("form", ["uint8_nhwc", "float_nchw", "resize"])

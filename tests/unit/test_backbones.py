@@ -344,11 +344,12 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_each_embedded_backbone_has_its_card_beside_it():
-    for revision, name in ((0, "eyespot-v0"), (1, "eyespot-v1"), (2, "eyespot-v2")):
+    for revision in range(4):
+        name = f"eyespot-v{revision}"
         found, path = backbones.embedded(revision)
         assert found == name
         assert path.is_file()
         assert f"(revision {revision})" in path.with_suffix(".md").read_text("utf-8")
-    assert backbones.embedded() == backbones.embedded(2)
-    with pytest.raises(InvalidOption, match=r"no revision 7 .*known: 0, 1, 2"):
+    assert backbones.embedded() == backbones.embedded(3)
+    with pytest.raises(InvalidOption, match=r"no revision 7 .*known: 0, 1, 2, 3"):
         backbones.embedded(7)

@@ -234,7 +234,7 @@ def test_inspect_shows_the_summary(model):
 def test_inspect_shows_the_card_of_the_backbone():
     assert "default backbone" in run("inspect", "--backbone").stdout
     facts = json.loads(run("inspect", "--backbone", "--json").stdout)
-    assert facts["n_features"] == 960
+    assert facts["n_features"] == 1920
     assert run("inspect").exit_code == 2
 
 

@@ -301,23 +301,28 @@ def test_damaged_metadata_are_refused_unless_overridden(tmp_path):
 
 def test_the_embedded_default_needs_nothing():
     extractor = FeatureExtractor.default()
-    assert (extractor.name, extractor.n_features) == ("eyespot-v2", 960)
-    assert (extractor.preprocessing.width, extractor.preprocessing.height) == (144, 144)
+    assert (extractor.name, extractor.n_features) == ("eyespot-v3", 1920)
+    assert (extractor.preprocessing.width, extractor.preprocessing.height) == (192, 192)
     assert extractor.assumptions == ()
-    assert extractor == FeatureExtractor.default(revision=2)
-    assert repr(extractor) == "<FeatureExtractor eyespot-v2: 144x144 pixels to 960 features>"
-    photos = images(3, 144)
+    assert extractor == FeatureExtractor.default(revision=3)
+    assert repr(extractor) == "<FeatureExtractor eyespot-v3: 192x192 pixels to 1920 features>"
+    photos = images(3, 192)
     expected = plain_run(
         backbones.embedded()[1], "embedding", as_input(photos, extractor.preprocessing)
     )
     np.testing.assert_allclose(extractor.extract(photos).embeddings, expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(InvalidOption, match="known: 0, 1, 2"):
-        FeatureExtractor.default(revision=3)
+    with pytest.raises(InvalidOption, match="known: 0, 1, 2, 3"):
+        FeatureExtractor.default(revision=4)
 
 
 @pytest.mark.parametrize(
     ("revision", "fingerprint"),
-    [(0, "6fb6286c3b7c819a"), (1, "3749273ada08ff20"), (2, "9d69dd74058b8c94")],
+    [
+        (0, "6fb6286c3b7c819a"),
+        (1, "3749273ada08ff20"),
+        (2, "9d69dd74058b8c94"),
+        (3, "a2c526f124e3c354"),
+    ],
 )
 def test_the_fingerprint_of_each_embedded_revision_is_stable(revision, fingerprint):
     # It names the features of a store: a change here is a new revision of the backbone.

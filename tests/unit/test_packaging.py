@@ -25,6 +25,8 @@ SHIPPED = (
     "eyespot/backbones/eyespot-v1.onnx",
     "eyespot/backbones/eyespot-v2.md",
     "eyespot/backbones/eyespot-v2.onnx",
+    "eyespot/backbones/eyespot-v3.md",
+    "eyespot/backbones/eyespot-v3.onnx",
     "eyespot/cmake/eyespot-solver-targets-release.cmake",
     "eyespot/cmake/eyespot-solver-targets.cmake",
     "eyespot/cmake/eyespot-vision-targets-release.cmake",

@@ -35,7 +35,7 @@ def test_the_command_measures_each_augmentation_and_each_size(photos, tmp_path, 
     assert robustness.main([*words, "--csv", str(tmp_path / "found.csv")]) == 0
     with (tmp_path / "found.csv").open(newline="") as file:
         rows = {row["change"]: row for row in csv.DictReader(file)}
-    assert list(rows) == ["as they are", *AUGMENTATION_OPTIONS, "72 px"]
+    assert list(rows) == ["as they are", *AUGMENTATION_OPTIONS, "96 px"]
     # The sets are told apart by brightness as well: only a change of that may mislead.
     assert all(float(row["patterns"]) > 60 for row in rows.values())
     assert rows["as they are"]["mean"] == rows["as they are"]["patterns"] == "100.00"

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["Backbone", "embedded", "entry", "fetch", "names"]
 
 #: Revisions of the embedded backbone in this package: file stem by revision.
-EMBEDDED: Final[dict[int, str]] = {0: "eyespot-v0", 1: "eyespot-v1", 2: "eyespot-v2"}
+EMBEDDED: Final[dict[int, str]] = {
+    0: "eyespot-v0",
+    1: "eyespot-v1",
+    2: "eyespot-v2",
+    3: "eyespot-v3",
+}
 
 _HERE: Final = Path(__file__).parent
 _BASE_URL: Final = (
