@@ -99,7 +99,9 @@ def test_a_wheel_builds_with_all_in_it_and_networks_stay_small(installed, tmp_pa
     assert wheel.name.startswith(f"eyespot-{eyespot.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
         check_names(archive.namelist())
-        networks = [one.compress_size for one in archive.infolist() if one.filename.endswith(".onnx")]
+        networks = [
+            one.compress_size for one in archive.infolist() if one.filename.endswith(".onnx")
+        ]
     assert max(networks) < 8e6
     assert wheel.stat().st_size - sum(networks) < 2e6
     assert wheel.stat().st_size < 12.5e6  # four revisions of the network, so that none is lost
