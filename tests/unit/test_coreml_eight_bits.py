@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto
+from onnxruntime.quantization import QuantFormat, QuantType
 
 from architectures import ARCHITECTURES, Net
 from eight_bits import ACTIVATIONS, FEATURES, eight_bit, residual, small
@@ -57,9 +58,7 @@ def differences(model, made, images, **options):
     [
         pytest.param(small, id="unsigned"),
         pytest.param(
-            lambda side: eight_bit(
-                residual(side), activation_type=onnxruntime.quantization.QuantType.QInt8
-            ),
+            lambda side: eight_bit(residual(side), activation_type=QuantType.QInt8),
             id="signed",
         ),
         pytest.param(
@@ -211,6 +210,6 @@ def test_what_core_ml_cannot_round_is_named(kind, opset, numbers, words):
 
 
 def test_operators_on_whole_numbers_are_refused_with_the_way_out():
-    network = eight_bit(residual(SIDE), quant_format=onnxruntime.quantization.QuantFormat.QOperator)
+    network = eight_bit(residual(SIDE), quant_format=QuantFormat.QOperator)
     with pytest.raises(ExportError, match=r"QLinearConv.*use the network's QDQ form"):
         export_coreml(saved(network, FEATURES, side=SIDE))

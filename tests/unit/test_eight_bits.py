@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnxruntime.quantization import QuantFormat
 from typer.testing import CliRunner
 
 from eight_bits import eight_bit, residual, small
@@ -228,7 +229,7 @@ def test_the_commands_say_it_too(folder, tmp_path):
 
 def test_eight_bits_are_those_of_activations(model, tmp_path):
     assert computes_with_eight_bits(model.to_bytes())
-    operators = eight_bit(residual(), quant_format=onnxruntime.quantization.QuantFormat.QOperator)
+    operators = eight_bit(residual(), quant_format=QuantFormat.QOperator)
     assert computes_with_eight_bits(operators.SerializeToString())
     assert not computes_with_eight_bits(residual().SerializeToString())
     assert not computes_with_eight_bits(with_stored_weights().SerializeToString())
