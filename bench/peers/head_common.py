@@ -39,13 +39,7 @@ def notes(options, peer):
 
 
 class HeadPeer(ABC):
-    """One way to fit, either timed at the loosest tolerance that will do, or within a budget.
-
-    With the option ``budgeted`` there is no sweep over the tolerances, each of which would take a
-    fit: the peer fits to its tightest tolerance, is stopped when its time is over, and what it had
-    reached is looked for among its iterates. If it ends short of the bounds by itself, for want of
-    accuracy, it has as much time once more with the rows in float64.
-    """
+    """One way to fit, timed at the loosest tolerance that will do."""
 
     tolerances = ()
     is_deterministic = False  # to the byte, so that a known tolerance need not be tried again
@@ -65,17 +59,15 @@ class HeadPeer(ABC):
         self.bias = np.zeros(self.k)
         self.evaluations = 0
         self.set_up()
-        if options.get("budgeted"):
-            self.tolerance = self.tolerances[-1]
-            if self.known().get("bits") == 64:
-                self.x = self.x.astype(float)
-            self.use(self.fastest_threads_of_iterates())
-        else:
-            self.sweep()
+        self.prepare()
 
     def set_up(self):
         """Prepare what is not part of a fit."""
         return
+
+    def prepare(self):
+        """Choose threads and tolerance."""
+        self.sweep()
 
     def use(self, threads):
         """Use so many threads from now on."""
@@ -101,35 +93,9 @@ class HeadPeer(ABC):
                 best, chosen = seconds, threads
         return chosen
 
-    def fastest_threads_of_iterates(self):
-        """Return one or all threads, by the time of a few iterates, which warms up as well."""
-        seconds = {}
-        for threads in sorted({1, self.threads}):
-            self.use(threads)
-            with tempfile.TemporaryDirectory() as folder:
-                course = Course(folder, iterates=PROBED)
-                self.pursue(course)
-                (first, _), (last, _) = course.times[0], course.times[-1]
-                seconds[threads] = (last - first) / len(course.times)
-        return min(seconds, key=seconds.__getitem__)
-
     @abstractmethod
     def fit(self):
         """Return weights, bias and the number of evaluations, or of iterations."""
-
-    def pursue(self, course):
-        """Fit, and tell `course` of each iterate; this here is for those that use SciPy."""
-        with watched_minimize(course):
-            weights, bias, _ = self.fit()
-        course.close()
-        last = self.unpack(course.iterate(len(course.times) - 1))
-        for mine, theirs in zip(last, (weights, bias), strict=True):
-            if abs(mine - theirs).max() > 1e-5 * abs(theirs).max():
-                raise RuntimeError("this version of the peer lays its iterates out in another way")
-
-    def unpack(self, iterate):
-        """Return the weights and the bias that an iterate of `pursue` means."""
-        raise NotImplementedError
 
     def sweep(self):
         """Find the loosest tolerance that is good enough, first where it was found before."""
@@ -189,41 +155,6 @@ class HeadPeer(ABC):
         self.weights, self.bias, self.evaluations = self.fit()
         return self.facts() | {"evaluations": int(self.evaluations)}
 
-    def run_for(self, seconds):
-        """Fit for so many seconds at most, and find where the bounds were met first."""
-        seconds = min(seconds, self.options["limit_s"])
-        found = self.attempt(seconds)
-        if not self.stopped and not found["met"] and found["bits"] == 32:
-            self.remember(bits=64)
-            self.x = self.x.astype(float)
-            self.use(self.fastest_threads_of_iterates())
-            found = self.attempt(seconds)
-        return self.facts() | found
-
-    def attempt(self, seconds):
-        with tempfile.TemporaryDirectory() as folder:
-            course = Course(folder, seconds)
-            self.pursue(course)
-
-            def is_good(index):
-                self.weights, self.bias = self.unpack(course.iterate(index))
-                return self.is_good_enough()
-
-            index = course.first(is_good)
-            met = index is not None
-            index = index if met else len(course.times) - 1
-            self.weights, self.bias = self.unpack(course.iterate(index))
-        self.stopped = course.was_stopped and not met
-        wall, cpu = course.times[index] if met else course.end
-        return {
-            "measured_s": wall,
-            "measured_cpu_s": cpu,
-            "iterates": index + 1,
-            "bits": 8 * self.x.itemsize,
-            "met": int(met),
-            "stopped": int(self.stopped),
-        }
-
     def is_good_enough(self):
         gap, gradient = self.measure()
         return gap <= self.options["gap"] and gradient <= self.options["gradient"]
@@ -265,4 +196,84 @@ class HeadPeer(ABC):
             "gap": np.array(gap),
             "gradient": np.array(gradient),
             "stopped": np.array(self.stopped),
+        }
+
+
+class BudgetedPeer(HeadPeer):
+    """One that may be raced within a budget of time instead, by the option ``budgeted``.
+
+    Then there is no sweep over the tolerances, each of which would take a fit: the peer fits to its
+    tightest tolerance, is stopped when its time is over, and what it had reached is looked for
+    among its iterates. If it ends short of the bounds by itself, for want of accuracy, it has as
+    much time once more with the rows in float64.
+    """
+
+    def prepare(self):
+        if not self.options.get("budgeted"):
+            super().prepare()
+            return
+        self.tolerance = self.tolerances[-1]
+        if self.known().get("bits") == 64:
+            self.x = self.x.astype(float)
+        self.use(self.fastest_threads_of_iterates())
+
+    def fastest_threads_of_iterates(self):
+        """Return one or all threads, by the time of a few iterates, which warms up as well."""
+        seconds = {}
+        for threads in sorted({1, self.threads}):
+            self.use(threads)
+            with tempfile.TemporaryDirectory() as folder:
+                course = Course(folder, iterates=PROBED)
+                self.pursue(course)
+                (first, _), (last, _) = course.times[0], course.times[-1]
+                seconds[threads] = (last - first) / len(course.times)
+        return min(seconds, key=seconds.__getitem__)
+
+    def pursue(self, course):
+        """Fit, and tell `course` of each iterate; this here is for those that use SciPy."""
+        with watched_minimize(course):
+            weights, bias, _ = self.fit()
+        course.close()
+        last = self.unpack(course.iterate(len(course.times) - 1))
+        for mine, theirs in zip(last, (weights, bias), strict=True):
+            if abs(mine - theirs).max() > 1e-5 * abs(theirs).max():
+                raise RuntimeError("this version of the peer lays its iterates out in another way")
+
+    @abstractmethod
+    def unpack(self, iterate):
+        """Return the weights and the bias that an iterate of `pursue` means."""
+
+    def run_for(self, seconds):
+        """Fit for so many seconds at most, and find where the bounds were met first."""
+        seconds = min(seconds, self.options["limit_s"])
+        found = self.attempt(seconds)
+        if not self.stopped and not found["met"] and found["bits"] == 32:
+            self.remember(bits=64)
+            self.x = self.x.astype(float)
+            self.use(self.fastest_threads_of_iterates())
+            found = self.attempt(seconds)
+        return self.facts() | found
+
+    def attempt(self, seconds):
+        with tempfile.TemporaryDirectory() as folder:
+            course = Course(folder, seconds)
+            self.pursue(course)
+
+            def is_good(index):
+                self.weights, self.bias = self.unpack(course.iterate(index))
+                return self.is_good_enough()
+
+            index = course.first(is_good)
+            met = index is not None
+            index = index if met else len(course.times) - 1
+            self.weights, self.bias = self.unpack(course.iterate(index))
+        self.stopped = course.was_stopped and not met
+        wall, cpu = course.times[index] if met else course.end
+        return {
+            "measured_s": wall,
+            "measured_cpu_s": cpu,
+            "iterates": index + 1,
+            "bits": 8 * self.x.itemsize,
+            "met": int(met),
+            "stopped": int(self.stopped),
         }

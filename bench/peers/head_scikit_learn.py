@@ -1,11 +1,11 @@
 """scikit-learn's LogisticRegression (lbfgs) on the features as they are."""
 
-from head_common import HeadPeer
+from head_common import BudgetedPeer
 
 REQUIREMENTS = ("scikit-learn==1.9.1", "numpy==2.4.6", "threadpoolctl==3.8.0")
 
 
-class Peer(HeadPeer):
+class Peer(BudgetedPeer):
     tolerances = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
 
     def fit(self):

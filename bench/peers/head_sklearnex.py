@@ -1,11 +1,11 @@
 """Intel's extension of scikit-learn: its own lbfgs objective."""
 
-from head_common import HeadPeer
+from head_common import BudgetedPeer
 
 REQUIREMENTS = ("scikit-learn-intelex==2026.2.0", "scikit-learn==1.9.1", "numpy==2.4.6")
 
 
-class Peer(HeadPeer):
+class Peer(BudgetedPeer):
     tolerances = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
 
     def use(self, threads):

@@ -3,7 +3,7 @@
 import math
 from contextlib import suppress
 
-from head_common import HeadPeer
+from head_common import BudgetedPeer
 
 REQUIREMENTS = ("torch==2.13.0", "numpy==2.4.6")
 
@@ -12,7 +12,7 @@ class Over(Exception):
     """The time of the fit is over."""
 
 
-class Peer(HeadPeer):
+class Peer(BudgetedPeer):
     tolerances = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
 
     def use(self, threads):
