@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from training.student import Student
 
-__all__ = ["byte_weights", "half_weights", "main", "quantise", "share_weights", "to_onnx"]
+__all__ = [
+    "byte_weights",
+    "half_weights",
+    "main",
+    "quantise",
+    "share_kernels",
+    "share_weights",
+    "to_onnx",
+]
 
 OPSET: Final = 17
 QUANTISED_OPSET: Final = 19  # the first in which onnx's reference evaluator can dequantise
@@ -204,16 +212,61 @@ def share_weights(model: onnx.ModelProto, other: Path) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     for one in made.graph.initializer:
-        offset = data.find(one.raw_data)
-        if offset < 0:
-            message = f"{other} does not hold the weights {one.name}"
-            raise ValueError(message)
-        place = {"location": other.name, "offset": offset, "length": len(one.raw_data)}
-        one.ClearField("raw_data")
-        one.data_location = TensorProto.EXTERNAL
-        for key, value in place.items():
-            one.external_data.add(key=key, value=str(value))
+        _leave(one, other, data)
     return made
+
+
+def share_kernels(model: onnx.ModelProto, other: Path) -> onnx.ModelProto:
+    """Return a copy of an int8 network whose kernels are made of those in a file beside it.
+
+    The other file has the same kernels with 8 bits, as `byte_weights` stores them. They become
+    floats and are quantised again in the graph, which ONNX Runtime does once, when it reads the
+    network; what it runs then is what `quantise` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the other file does not hold a kernel; the message names it.
+    """
+    data = other.read_bytes()
+    stored = {one.name: one for one in onnx.load(other).graph.initializer}
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    tensors, nodes = [], []
+    for one in model.graph.initializer:
+        name = one.name.removesuffix("_quantized")
+        if one.name == name or not name.endswith(".weight"):
+            tensors.append(one)
+            continue
+        if f"{name}.i8" not in stored:
+            message = f"{other} does not hold the weights {name} in eight bits"
+            raise ValueError(message)
+        kernel, scale = (stored[f"{name}.{part}"] for part in ("i8", "scale"))
+        _leave(kernel, other, data)
+        tensors += [kernel, scale]
+        levels = [name, f"{name}_scale", f"{name}_zero_point"]
+        nodes += [
+            helper.make_node("Cast", [kernel.name], [f"{name}.whole"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}.whole", scale.name], [name]),
+            helper.make_node("QuantizeLinear", levels, [one.name], axis=0),
+        ]
+    del made.graph.node[:], made.graph.initializer[:]
+    made.graph.node.extend([*nodes, *model.graph.node])
+    made.graph.initializer.extend(tensors)
+    return made
+
+
+def _leave(tensor: onnx.TensorProto, other: Path, data: bytes) -> None:
+    """Refer to a tensor's bytes in another file, whose bytes are `data`."""
+    offset = data.find(tensor.raw_data)
+    if offset < 0:
+        message = f"{other} does not hold the weights {tensor.name}"
+        raise ValueError(message)
+    place = {"location": other.name, "offset": offset, "length": len(tensor.raw_data)}
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def quantise(source: Path, out: Path, inputs: Iterator[NDArray[np.float32]]) -> None:
@@ -281,7 +334,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--revision", type=int, default=0)
     parser.add_argument("--side", type=int, default=0, help="pixels of the input")
     parser.add_argument(
-        "--weights-of", type=Path, metavar="FILE", help="leave the float16 weights in that file"
+        "--weights-of",
+        type=Path,
+        metavar="FILE",
+        help="leave the weights of the float16 or of the int8 form, whichever it has, in that file",
     )
     parser.add_argument(
         "--mix", metavar="FILE", type=Path, help="an exported network to take a part of"
@@ -303,13 +359,19 @@ def main(arguments: list[str] | None = None) -> int:
     path = chosen.out / f"{chosen.name}.onnx"
     onnx.save(model, path)
     halved = half_weights(model)
-    if chosen.weights_of:
+    in_bytes = chosen.weights_of and any(
+        one.name.endswith(".i8") for one in onnx.load(chosen.weights_of).graph.initializer
+    )
+    if chosen.weights_of and not in_bytes:
         halved = share_weights(halved, chosen.weights_of)
     (chosen.out / f"{chosen.name}-f16.onnx").write_bytes(halved.SerializeToString())
     onnx.save(byte_weights(model), chosen.out / f"{chosen.name}-w8.onnx")
     if chosen.calibrate:
         side = model.graph.input[0].type.tensor_type.shape.dim[2].dim_value
-        quantise(path, chosen.out / f"{chosen.name}-int8.onnx", _photos(chosen.calibrate, side))
+        quantised = chosen.out / f"{chosen.name}-int8.onnx"
+        quantise(path, quantised, _photos(chosen.calibrate, side))
+        if in_bytes:
+            onnx.save(share_kernels(onnx.load(quantised), chosen.weights_of), quantised)
     for file in sorted(chosen.out.glob(f"{chosen.name}*.onnx")):
         print(f"{file.name}: {file.stat().st_size / 1e6:.2f} MB")
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["OnnxNetwork", "stored_weights"]
@@ -195,11 +195,16 @@ def stored_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
             values[node.output[0]] = operands[0].astype("float32")
         elif node.op_type == "Mul":
             values[node.output[0]] = operands[0] * operands[1]
-        elif node.op_type == "DequantizeLinear":
-            levels, scale, *zero = operands
-            axis = (-1,) + (1,) * (levels.ndim - 1)  # of the channels that scales belong to
+        elif node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            array, scale, *zero = operands
+            axis = (-1,) + (1,) * (array.ndim - 1)  # of the channels that scales belong to
+            scale = scale.reshape(axis)
             zero_point = zero[0].astype("float32").reshape(axis) if zero else 0
-            values[node.output[0]] = (levels.astype("float32") - zero_point) * scale.reshape(axis)
+            values[node.output[0]] = (
+                np.rint(array / scale) + zero_point
+                if node.op_type == "QuantizeLinear"
+                else (array.astype("float32") - zero_point) * scale
+            )
     return {name: one.astype("float32") for name, one in values.items()}
 
 

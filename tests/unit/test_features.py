@@ -321,7 +321,7 @@ def test_the_embedded_default_needs_nothing():
         (0, "6fb6286c3b7c819a"),
         (1, "3749273ada08ff20"),
         (2, "9d69dd74058b8c94"),
-        (3, "a2c526f124e3c354"),
+        (3, "35eb406782eb48f6"),
     ],
 )
 def test_the_fingerprint_of_each_embedded_revision_is_stable(revision, fingerprint):

@@ -86,7 +86,7 @@ def test_every_extra_of_pyproject_is_offered(installed):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_wheel_builds_with_all_in_it_and_networks_stay_small(installed, tmp_path):
+def test_a_wheel_builds_with_all_in_it_and_stays_below_9_5_mb(installed, tmp_path):
     pytest.importorskip("scikit_build_core", reason="the wheel's build tools are not installed")
     subprocess.run(
         [
@@ -99,9 +99,4 @@ def test_a_wheel_builds_with_all_in_it_and_networks_stay_small(installed, tmp_pa
     assert wheel.name.startswith(f"eyespot-{eyespot.__version__}-")
     with zipfile.ZipFile(wheel) as archive:
         check_names(archive.namelist())
-        networks = [
-            one.compress_size for one in archive.infolist() if one.filename.endswith(".onnx")
-        ]
-    assert max(networks) < 8e6
-    assert wheel.stat().st_size - sum(networks) < 2e6
-    assert wheel.stat().st_size < 12.5e6  # four revisions of the network, so that none is lost
+    assert wheel.stat().st_size < 9.5e6

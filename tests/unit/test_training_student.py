@@ -28,7 +28,14 @@ from PIL import Image
 
 from training import train as recipe
 from training.augment import centre_view, draw_views, normalise, render, within
-from training.export import byte_weights, half_weights, quantise, share_weights, to_onnx
+from training.export import (
+    byte_weights,
+    half_weights,
+    quantise,
+    share_kernels,
+    share_weights,
+    to_onnx,
+)
 from training.graph import OnnxNetwork
 from training.plan import PRESETS, changed
 from training.shards import ShardWriter, load_pictures
@@ -157,6 +164,32 @@ def test_a_network_of_eight_bits_is_read_back_to_half_a_level(tmp_path):
         level = wanted[0].weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 63  # weights of 7 bits
         assert ((pair[0].weight - wanted[0].weight).abs() <= 0.51 * level).all()
         assert torch.allclose(pair[1].bias, wanted[0].bias, atol=1e-2)
+
+
+@torch.no_grad()
+def test_an_int8_reading_takes_its_kernels_from_a_file_of_bytes_and_computes_the_same(tmp_path):
+    other = tmp_path / "other.onnx"
+    onnx.save(byte_weights(to_onnx(trained_looking(), name="other", revision=1)), other)
+    both = Student(dataclasses.replace(TINY, scales=2))
+    load_folded(both, other)
+    onnx.save(to_onnx(both, name="a", revision=2), tmp_path / "a.onnx")
+    batches = np.random.default_rng(0).normal(size=(8, 1, 3, 32, 32)).astype(np.float32)
+    quantise(tmp_path / "a.onnx", tmp_path / "whole.onnx", iter(batches))
+    whole = onnx.load(tmp_path / "whole.onnx")
+    onnx.save(share_kernels(whole, other), tmp_path / "shared.onnx")
+    assert (tmp_path / "shared.onnx").stat().st_size < whole.ByteSize()
+    answers = [
+        onnxruntime.InferenceSession(tmp_path / name).run(None, {"input": batches[0]})[0]
+        for name in ("whole.onnx", "shared.onnx")
+    ]
+    assert np.array_equal(*answers)
+    kernels = []
+    for name in ("whole.onnx", "shared.onnx"):
+        load_folded(again := Student(both.shape), tmp_path / name)
+        kernels.append(torch.cat([pair[0].weight.flatten() for pair in again.convolutions()]))
+    assert torch.equal(*kernels)
+    with pytest.raises(ValueError, match="does not hold the weights stem.weight"):
+        share_kernels(whole, tmp_path / "a.onnx")
 
 
 def test_a_second_reading_takes_its_weights_from_the_first_one_s_file(tmp_path):
