@@ -188,7 +188,7 @@ def test_an_int8_reading_takes_its_kernels_from_a_file_of_bytes_and_computes_the
         load_folded(again := Student(both.shape), tmp_path / name)
         kernels.append(torch.cat([pair[0].weight.flatten() for pair in again.convolutions()]))
     assert torch.equal(*kernels)
-    with pytest.raises(ValueError, match="does not hold the weights stem.weight"):
+    with pytest.raises(ValueError, match=r"does not hold the weights stem\.weight"):
         share_kernels(whole, tmp_path / "a.onnx")
 
 
