@@ -46,7 +46,7 @@ SHAPES = (
     (2000, 512, 10, 60, False),
     (20000, 1024, 100, 120, False),
     (100000, 768, 100, 600, True),
-    (50000, 1280, 1000, 600, True),
+    (50000, 1280, 1000, 1200, True),
 )
 # How many times eyespot's time a peer may take: so much faster we mean to be at the least.
 BUDGETS = {"scikit_learn": 8.0, "scikit_learn_scaled": 2.5, "torch": 4.0, "sklearnex": 8.0}
