@@ -96,24 +96,29 @@ def by_number(text: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
-def ratio_words(result: dict[str, Any], peer: str) -> str:
+def ratio_words(result: dict[str, Any], peer: str, spread: str = "") -> str:
+    """Say the ratio, with its spread where it has one, and how the peer got there, if it did."""
     facts = result["peers"][peer]["median_facts"]
     words = f"{result['ratios'][peer]['median']:.2f}"
+    is_short = not facts.get("met", 1)
     if facts.get("stopped"):
-        return f"more than {words}"
-    return words if facts.get("met", 1) else f"never, ends at {words}"
+        words, is_short = f"more than {words}", False
+    else:
+        words = f"{'never, ends at ' if is_short else ''}{words}{spread}"
+    bits = facts.get("bits")
+    if bits == 64 or (bits and is_short):
+        words += f" in float{bits:.0f}"
+    return words
 
 
 def full_ratio_words(result: dict[str, Any], peer: str) -> str:
     """Say the ratio, its spread, and what the peer's result lacks of the quality of eyespot's."""
     if peer not in result["ratios"]:
         return ""
-    words = ratio_words(result, peer)
     ratio = result["ratios"][peer]
-    if words[0].isdigit() and peer not in result.get("budgets", ()):
-        words += f" ({ratio['q1']:.2f} to {ratio['q3']:.2f})"
-    if result["peers"][peer]["median_facts"].get("bits") == 64:
-        words += ", in float64"
+    is_repeated = peer not in result.get("budgets", ())
+    spread = f" ({ratio['q1']:.2f} to {ratio['q3']:.2f})" if is_repeated else ""
+    words = ratio_words(result, peer, spread)
     comparison = result.get("comparison", {})
     if comparison.get(f"{peer}_met") is False:
         gap, gradient = comparison[f"{peer}_gap"], comparison[f"{peer}_gradient"]

@@ -39,9 +39,13 @@ def notes(options, peer):
 
 
 class HeadPeer(ABC):
-    """One way to fit, timed at the loosest tolerance that will do."""
+    """One way to fit, timed at the loosest tolerance that will do.
+
+    Where accuracy ends its fits in float32 short of the bounds, it gets its rows in float64.
+    """
 
     tolerances = ()
+    widths = (32, 64)  # bits of the numbers in its rows, in the order in which they are tried
     is_deterministic = False  # to the byte, so that a known tolerance need not be tried again
 
     def __init__(self, options):
@@ -54,11 +58,13 @@ class HeadPeer(ABC):
         self.threads = options["threads"]  # that it may use
         self.used_threads = self.threads  # that it does use
         self.options = options
-        self.stopped = False
+        self.met = self.stopped = False
+        self.seconds = None  # after which it was stopped
         self.weights = np.zeros((self.k, self.x.shape[1]))
         self.bias = np.zeros(self.k)
         self.evaluations = 0
         self.set_up()
+        self.use_bits(self.known().get("bits", self.widths[0]))
         self.prepare()
 
     def set_up(self):
@@ -66,12 +72,27 @@ class HeadPeer(ABC):
         return
 
     def prepare(self):
-        """Choose threads and tolerance."""
+        """Choose threads, tolerance and width."""
         self.sweep()
 
     def use(self, threads):
         """Use so many threads from now on."""
         self.used_threads = threads
+
+    @property
+    def bits(self):
+        return 8 * self.x.itemsize
+
+    def use_bits(self, bits):
+        """Have so many bits in each number of the rows from now on."""
+        self.x = self.x.astype(f"f{bits // 8}", copy=False)
+
+    def widen(self):
+        """Go to the next width; return False if there is none."""
+        wider = [bits for bits in self.widths if bits > self.bits]
+        if wider:
+            self.use_bits(wider[0])
+        return bool(wider)
 
     def fastest_threads(self):
         """Return one or all threads, by the second of two fits to the loosest tolerance."""
@@ -98,18 +119,31 @@ class HeadPeer(ABC):
         """Return weights, bias and the number of evaluations, or of iterations."""
 
     def sweep(self):
-        """Find the loosest tolerance that is good enough, first where it was found before."""
+        """Find the loosest tolerance that is good enough, first where it was found before.
+
+        Float64 is for those that no tolerance is good enough for in float32. If none is even there,
+        it is the tightest, in the width that comes closer to the minimum.
+        """
         known = self.known()
         tolerances = self.tolerances
-        self.use(known["threads"] if known else self.fastest_threads())
         if known:
-            self.tolerance = known["tolerance"]
-            if known["seconds"]:
-                self.stopped, self.seconds = True, known["seconds"]
+            self.recall(known)
+            if self.stopped or not self.met or self.is_deterministic:
                 return
-            if self.is_deterministic:
-                return
-            tolerances = self.tolerances[self.tolerances.index(known["tolerance"]) :]
+            tolerances = tolerances[tolerances.index(self.tolerance) :]
+        else:
+            self.use(self.fastest_threads())
+        ends = [self.try_tolerances(tolerances)]
+        while not (self.met or self.stopped) and self.widen():
+            self.use(self.fastest_threads())
+            ends.append(self.try_tolerances(self.tolerances))
+        is_over = self.met or self.stopped
+        found = ends[-1] if is_over else min(ends, key=lambda end: end["gap"])
+        self.recall(found)
+        self.remember(**found)
+
+    def try_tolerances(self, tolerances):
+        """Go down to the first that is good enough, and return what is worth remembering of it."""
         for tolerance in tolerances:
             self.tolerance = tolerance
             start = time.perf_counter()
@@ -120,14 +154,27 @@ class HeadPeer(ABC):
                 self.stopped = True
                 self.seconds = time.perf_counter() - start
                 break
-            if self.is_good_enough():
+            self.met = self.is_good_enough()
+            if self.met:
                 break
-        self.remember(
-            tolerance=self.tolerance,
-            evaluations=int(self.evaluations),
-            threads=self.used_threads,
-            seconds=self.seconds if self.stopped else None,
-        )
+        return {
+            "tolerance": self.tolerance,
+            "bits": self.bits,
+            "threads": self.used_threads,
+            "evaluations": int(self.evaluations),
+            "gap": float(self.measure()[0]),
+            "met": self.met,
+            "seconds": self.seconds,
+        }
+
+    def recall(self, found):
+        """Go on with what `try_tolerances` returned."""
+        self.use_bits(found["bits"])
+        self.use(found["threads"])
+        self.tolerance = found["tolerance"]
+        self.met = found["met"]
+        self.seconds = found["seconds"]
+        self.stopped = self.seconds is not None
 
     def known(self):
         """Return what was found out before, and still holds."""
@@ -141,7 +188,7 @@ class HeadPeer(ABC):
 
     def key(self):
         # What was found with other bounds, or by another version of the peer, is not believed.
-        facts = [self.options, self.tolerances, self.fingerprint()]
+        facts = [self.options, self.tolerances, self.widths, self.fingerprint()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def fingerprint(self):
@@ -151,16 +198,22 @@ class HeadPeer(ABC):
     def run(self):
         if self.stopped:
             # It is not kept waiting again: what it took before it was stopped is a lower bound.
-            return self.facts() | {"measured_s": self.seconds, "stopped": 1}
+            return self.facts() | {"measured_s": self.seconds}
         self.weights, self.bias, self.evaluations = self.fit()
         return self.facts() | {"evaluations": int(self.evaluations)}
 
     def is_good_enough(self):
         gap, gradient = self.measure()
-        return gap <= self.options["gap"] and gradient <= self.options["gradient"]
+        return bool(gap <= self.options["gap"] and gradient <= self.options["gradient"])
 
     def facts(self):
-        return {"tolerance": self.tolerance, "used_threads": self.used_threads}
+        return {
+            "tolerance": self.tolerance,
+            "used_threads": self.used_threads,
+            "bits": self.bits,
+            "met": int(self.met),
+            "stopped": int(self.stopped),
+        }
 
     def measure(self):
         """Return the relative gap and the gradient's max-norm in float64."""
@@ -205,7 +258,7 @@ class BudgetedPeer(HeadPeer):
     Then there is no sweep over the tolerances, each of which would take a fit: the peer fits to its
     tightest tolerance, is stopped when its time is over, and what it had reached is looked for
     among its iterates. If it ends short of the bounds by itself, for want of accuracy, it has as
-    much time once more with the rows in float64.
+    much time once more with its rows in float64.
     """
 
     def prepare(self):
@@ -213,8 +266,6 @@ class BudgetedPeer(HeadPeer):
             super().prepare()
             return
         self.tolerance = self.tolerances[-1]
-        if self.known().get("bits") == 64:
-            self.x = self.x.astype(float)
         self.use(self.fastest_threads_of_iterates())
 
     def fastest_threads_of_iterates(self):
@@ -247,9 +298,8 @@ class BudgetedPeer(HeadPeer):
         """Fit for so many seconds at most, and find where the bounds were met first."""
         seconds = min(seconds, self.options["limit_s"])
         found = self.attempt(seconds)
-        if not self.stopped and not found["met"] and found["bits"] == 32:
-            self.remember(bits=64)
-            self.x = self.x.astype(float)
+        while not (self.met or self.stopped) and self.widen():
+            self.remember(bits=self.bits)
             self.use(self.fastest_threads_of_iterates())
             found = self.attempt(seconds)
         return self.facts() | found
@@ -264,16 +314,9 @@ class BudgetedPeer(HeadPeer):
                 return self.is_good_enough()
 
             index = course.first(is_good)
-            met = index is not None
-            index = index if met else len(course.times) - 1
+            self.met = index is not None
+            index = index if self.met else len(course.times) - 1
             self.weights, self.bias = self.unpack(course.iterate(index))
-        self.stopped = course.was_stopped and not met
-        wall, cpu = course.times[index] if met else course.end
-        return {
-            "measured_s": wall,
-            "measured_cpu_s": cpu,
-            "iterates": index + 1,
-            "bits": 8 * self.x.itemsize,
-            "met": int(met),
-            "stopped": int(self.stopped),
-        }
+        self.stopped = course.was_stopped and not self.met
+        wall, cpu = course.times[index] if self.met else course.end
+        return {"measured_s": wall, "measured_cpu_s": cpu, "iterates": index + 1}

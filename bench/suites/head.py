@@ -2,20 +2,23 @@
 
 Every peer minimises the same objective, mean log-loss + l2 / 2 * sum(weights ** 2) with
 scikit-learn's C = 1. While it is set up, untimed, each peer goes down its own tolerances to the
-loosest that meets both bounds; only that one is timed. A peer that meets them at none takes its
-tightest, and the comparison says so; one that is slower than the limit of the case is stopped, and
-its time is then a lower bound. Peers use one thread or all that they may, whichever is faster. The
-minimum is a lower bound, from a solution by SciPy's L-BFGS in float64 and the strong convexity of
-the objective: where the biases are the best for the weights, no value is less than this one by more
-than the squared gradient / (2 l2). That is less than a millionth, so it does not matter that the
-solver starts where eyespot ends, which spares hours on the largest shape. `gemm_limit` is no peer
-but the bare products of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
+loosest that meets both bounds; only that one is timed. A peer that meets them at none, for want of
+accuracy, goes down once more on rows in float64, whose making is not timed either; eyespot alone
+has to meet them in float32. One that meets them at none even so takes its tightest tolerance, in
+whichever of the two comes closer to the minimum, and the comparison says so. One that is slower
+than the limit of the case is stopped, and its time is then a lower bound. Peers use one thread or
+all that they may, whichever is faster, chosen for each of the two. The minimum is a lower bound,
+from a solution by SciPy's L-BFGS in float64 and the strong convexity of the objective: where the
+biases are the best for the weights, no value is less than this one by more than the squared
+gradient / (2 l2). That is less than a millionth, so it does not matter that the solver starts where
+eyespot ends, which spares hours on the largest shape. `gemm_limit` is no peer but the bare products
+of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
 
-On the two largest shapes a fit of a peer may take an hour, and a sweep several. There each is
-given a budget of eyespot's time (`BUDGETS`; no more than the limit of the case), fits to its
-tightest tolerance, and is stopped at the first iterate past it. If its last iterate meets the
-bounds, the first that does is looked for, and its time counts; if not, the ratio is a lower bound,
-and gap and gradient of the last say how far it was. A fit that ends short of the bounds before, for
+On the two largest shapes a fit of a peer may take an hour, and a sweep several. There each is given
+a budget of eyespot's time (`BUDGETS`; no more than the limit of the case), fits to its tightest
+tolerance, and is stopped at the first iterate past it. If its last iterate meets the bounds, the
+first that does is looked for, and its time counts; if not, the ratio is a lower bound, and gap and
+gradient of the last say how far it was. Here, too, a fit that ends short of the bounds before, for
 want of accuracy, is repeated on rows in float64, and that is what counts. Iterates are those that
 SciPy shows a callback, and for PyTorch the points of the line search that are better than all
 before.

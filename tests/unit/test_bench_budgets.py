@@ -130,9 +130,9 @@ def test_the_report_does_not_take_a_fit_that_ended_short_for_one_that_got_there(
         "budgets": {"torch": 4.0},
         "comparison": {"torch_met": False, "torch_gap": 3.6e-4, "torch_gradient": 5e-7},
     }
-    assert report.ratio_words(result, "torch") == "never, ends at 3.55"
+    assert report.ratio_words(result, "torch") == "never, ends at 3.55 in float64"
     words = report.full_ratio_words(result, "torch")
-    assert words == "never, ends at 3.55, in float64, at gap 3.6e-04 and gradient 5.0e-07"
+    assert words == "never, ends at 3.55 in float64, at gap 3.6e-04 and gradient 5.0e-07"
 
 
 @pytest.fixture
