@@ -209,7 +209,7 @@ def far(tmp_path):
         y = ((x - offset)[:, :3] + rng.normal(size=(200, 3))).argmax(axis=1).astype(np.int32)
         l2 = 1 / len(x)
         least, _ = head.minimum(x, y, l2)
-        data = tmp_path / "rows.npz"
+        data = tmp_path / f"rows-{offset}.npz"
         np.savez(data, x=x, y=y, l2=l2, minimum=least)
         options = {"data": str(data), "threads": 1, "limit_s": 60}
         options |= {"gradient": head.GRADIENT, "gap": head.GAP}
