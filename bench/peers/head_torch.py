@@ -13,7 +13,7 @@ class Over(Exception):
 
 
 class Peer(BudgetedPeer):
-    tolerances = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 1e-7)
+    tolerances = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 
     def use(self, threads):
         import torch
@@ -58,11 +58,11 @@ class Peer(BudgetedPeer):
         torch.nn.init.zeros_(layer.bias)
         optimizer = torch.optim.LBFGS(
             layer.parameters(),
-            max_iter=3000,
-            max_eval=6000,
+            max_iter=20000,
+            max_eval=40000,
             history_size=10,
             tolerance_grad=self.tolerance,
-            tolerance_change=1e-12,
+            tolerance_change=1e-15,
             line_search_fn="strong_wolfe",
         )
         evaluations = 0
