@@ -12,6 +12,10 @@
 
 namespace eyespot {
 
+namespace solver {
+class Cholesky;
+}
+
 /// Index of the first row with a NaN or an infinity, or n_rows when there is none.
 [[nodiscard]] std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows,
                                                ThreadPool* pool, const Poll& poll);
@@ -89,14 +93,10 @@ class Preconditioner {
                ThreadPool* pool) const;
 
  private:
-  bool factorise(std::span<const double> gram, double shift, ThreadPool* pool, const Poll& poll);
-  bool factorise_diagonal(std::span<const double> gram, double shift, std::size_t q);
-
   std::size_t n_features_ = 0;
   double curvature_ = 1;
-  double scale_ = 0;   // A is this times I, unless it is 0
-  PanelMatrix lower_;  // -L below the blocks on the diagonal, and those blocks' inverses
-  PanelMatrix upper_;  // the transpose of lower_
+  double scale_ = 0;  // A is this times I, unless it is 0
+  std::shared_ptr<const solver::Cholesky> factor_;
 };
 
 }  // namespace eyespot

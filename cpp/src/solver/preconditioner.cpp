@@ -4,10 +4,12 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "blocks.hpp"
+#include "cholesky.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/preconditioner.hpp"
 #include "eyespot/types.hpp"
@@ -26,10 +28,6 @@ constexpr std::size_t kGramBlocks = 2;
 constexpr std::size_t kCurvatureRows = 4096;
 constexpr double kNegligible = 0.02;
 constexpr std::size_t kMaxGroups = 16;
-// What a pivot must keep of its diagonal element: less would be rounding.
-constexpr double kLeastPivot = 1e-6;
-// Below this many features the workers would be woken more often than it is worth.
-constexpr std::size_t kMinParallelFactor = 256;
 
 // Gram matrix of evenly spaced rows about `mean`, divided by the sum of what the rows count.
 struct Gram {
@@ -317,16 +315,15 @@ Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, 
   // The Gram matrix is known to float32: a smaller shift than this would only follow its rounding.
   double shift = std::max(l2, 1e-7 * curvature * moments.variance);
   if (!(shift > 0)) shift = 1;  // constant features: any metric will do
-  lower_ = PanelMatrix(n_features_, n_features_);
-  upper_ = PanelMatrix(n_features_, n_features_);
-  ThreadPool* const workers = n_features_ >= kMinParallelFactor ? pool : nullptr;
-  while (!factorise(moments.gram, shift, workers, poll)) {
+  auto factor = std::make_shared<solver::Cholesky>(n_features_);
+  while (!factor->factorise(moments.gram, curvature, shift, {}, pool, poll)) {
     shift *= 10;
     if (!std::isfinite(shift)) {
       throw Error(ErrorCode::non_finite, "embeddings",
                   "so large that their squares overflow float32; divide them by their maximum");
     }
   }
+  factor_ = std::move(factor);
 }
 
 Preconditioner::Preconditioner(std::size_t n_features, double variance, double curvature, double l2)
@@ -334,150 +331,7 @@ Preconditioner::Preconditioner(std::size_t n_features, double variance, double c
   if (!(scale_ > 0)) scale_ = 1;
 }
 
-// Left-looking, a panel of columns at a time. lower_ begins as -A; a finished panel holds -L, whose
-// transpose in upper_ is the right factor of all updates to come.
-bool Preconditioner::factorise(std::span<const double> gram, double shift, ThreadPool* pool,
-                               const Poll& poll) {
-  const std::size_t d = n_features_;
-  const std::size_t width = lower_.panel_width();
-  const std::size_t n = lower_.n_panels();
-  for (std::size_t q = 0; q < n; ++q) {
-    const std::size_t first = q * width;
-    float* panel = lower_.panel(q);
-    for (std::size_t i = first; i < d; ++i) {
-      const double* from = gram.data() + i * d;
-      float* to = panel + i * lower_.width(q);
-      const std::size_t end = std::min(i + 1, first + lower_.used(q));
-      for (std::size_t j = first; j < end; ++j) {
-        to[j - first] = static_cast<float>(-curvature_ * from[j]);
-      }
-      if (i < end) to[i - first] = static_cast<float>(-curvature_ * from[i] - shift);
-    }
-  }
-  PanelMatrix remainder(d, width);
-  PanelMatrix solved(d, width);
-  for (std::size_t q = 0; q < n; ++q) {
-    const std::size_t first = q * width;
-    const std::size_t used = lower_.used(q);
-    const auto update = [&](std::size_t begin, std::size_t end) {
-      if (q == 0) return;
-      multiply(lower_, upper_, MultiplyInit::existing, nullptr,
-               {.row_begin = begin,
-                .row_end = end,
-                .panel_begin = q,
-                .panel_end = q + 1,
-                .inner_begin = 0,
-                .inner_end = q},
-               lower_);
-    };
-    update(first, first + used);
-    if (!factorise_diagonal(gram, shift, q)) return false;
-    PanelMatrix inverse(used, used);  // transposed
-    std::copy_n(upper_.panel(q) + first * upper_.width(q), used * upper_.width(q),
-                inverse.panel(0));
-    solver::run_blocks(pool, n - q - 1, poll, [&](std::size_t task, std::size_t, const auto&) {
-      const std::size_t g = q + 1 + task;
-      const std::size_t begin = g * width;
-      const std::size_t end = begin + lower_.used(g);
-      update(begin, end);
-      // The panel is a whole one, since another follows it.
-      std::copy(lower_.panel(q) + begin * width, lower_.panel(q) + end * width,
-                remainder.panel(0) + begin * width);
-      multiply(remainder, inverse, MultiplyInit::zero, nullptr,
-               {.row_begin = begin,
-                .row_end = end,
-                .panel_begin = 0,
-                .panel_end = 1,
-                .inner_begin = 0,
-                .inner_end = 1},
-               solved);
-      const float* from = solved.panel(0);
-      std::copy(from + begin * width, from + end * width, lower_.panel(q) + begin * width);
-      float* to = upper_.panel(g) + first * upper_.width(g);
-      for (std::size_t i = begin; i < end; ++i) {
-        for (std::size_t j = 0; j < used; ++j) {
-          to[j * upper_.width(g) + i - begin] = from[i * width + j];
-        }
-      }
-    });
-  }
-  return true;
-}
-
-// Inverse of the factor of the block of panel q on the diagonal, in float64: it goes to lower_,
-// transposed to upper_. False when a pivot is lost in rounding.
-bool Preconditioner::factorise_diagonal(std::span<const double> gram, double shift, std::size_t q) {
-  const std::size_t d = n_features_;
-  const std::size_t width = lower_.panel_width();
-  const std::size_t first = q * width;
-  const std::size_t used = lower_.used(q);
-  const std::size_t stride = lower_.width(q);
-  float* lower = lower_.panel(q) + first * stride;
-  float* upper = upper_.panel(q) + first * stride;
-  std::vector<double> factor(width * width);
-  for (std::size_t i = 0; i < used; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      double sum = -static_cast<double>(lower[i * stride + j]);
-      for (std::size_t p = 0; p < j; ++p) sum -= factor[i * width + p] * factor[j * width + p];
-      if (j < i) {
-        factor[i * width + j] = sum / factor[j * width + j];
-        continue;
-      }
-      const double whole = curvature_ * gram[(first + i) * d + first + i] + shift;
-      if (!(sum > kLeastPivot * whole)) return false;
-      factor[i * width + i] = std::sqrt(sum);
-    }
-  }
-  std::vector<double> inverse(used * used);
-  for (std::size_t j = 0; j < used; ++j) {
-    for (std::size_t i = 0; i < used; ++i) {
-      double sum = i == j ? 1.0 : 0.0;
-      for (std::size_t p = j; p < i; ++p) sum -= factor[i * width + p] * inverse[p * used + j];
-      inverse[i * used + j] = i < j ? 0.0 : sum / factor[i * width + i];
-      lower[i * stride + j] = static_cast<float>(inverse[i * used + j]);
-      upper[j * stride + i] = static_cast<float>(inverse[i * used + j]);
-    }
-  }
-  return true;
-}
-
 namespace {
-
-// Substitution by panels, from the last to the first when `backward`: each panel of the unknown is
-// its right-hand side plus the known panels times `m`, times the inverse on the diagonal.
-void substitute(PanelMatrix& rows, const PanelMatrix& m, bool backward, ThreadPool* pool) {
-  // As many rows a task as one look at the factor is good for, or each thread's share; a row's
-  // result does not depend on the others.
-  constexpr std::size_t kMostRows = 24;
-  const std::size_t n = m.n_panels();
-  PanelMatrix copy(rows.rows(), m.cols());
-  ThreadPool* const workers =
-      solver::pool_for(pool, rows.rows() * m.rows() * m.cols(), solver::kWorthMultiplying);
-  const std::size_t n_workers = solver::worker_count(workers);
-  const std::size_t share = (rows.rows() + n_workers - 1) / n_workers;
-  const std::size_t n_rows = std::min((share + 3) / 4 * 4, kMostRows);
-  const std::size_t n_tasks = (rows.rows() + n_rows - 1) / n_rows;
-  solver::run_blocks(workers, n_tasks, Poll{}, [&](std::size_t task, std::size_t, const auto&) {
-    MultiplyRange range{.row_begin = task * n_rows,
-                        .row_end = std::min((task + 1) * n_rows, rows.rows())};
-    for (std::size_t turn = 0; turn < n; ++turn) {
-      const std::size_t q = backward ? n - 1 - turn : turn;
-      range.panel_begin = q;
-      range.panel_end = q + 1;
-      range.inner_begin = backward ? q + 1 : 0;
-      range.inner_end = backward ? n : q;
-      if (range.inner_begin < range.inner_end) {
-        multiply(rows, m, MultiplyInit::existing, nullptr, range, rows);
-      }
-      const std::size_t width = rows.width(q);
-      std::copy(rows.panel(q) + range.row_begin * width, rows.panel(q) + range.row_end * width,
-                copy.panel(q) + range.row_begin * width);
-      range.inner_begin = q;
-      range.inner_end = q + 1;
-      multiply(copy, m, MultiplyInit::zero, nullptr, range, rows);
-    }
-  });
-}
 
 void scale_by(std::span<float> values, double factor) {
   for (float& value : values) value *= static_cast<float>(factor);
@@ -507,7 +361,7 @@ double Preconditioner::apply(std::span<float> direction, std::span<const float> 
     rows.set_row(c, std::span<const float>(direction.subspan(c * d, d)));
     if (with_change) rows.set_row(n_classes + c, change.subspan(c * d, d));
   }
-  substitute(rows, upper_, false, pool);
+  factor_->divide_by_transpose(rows, pool);
   std::vector<float> row(d);
   for (std::size_t c = n_classes; c < rows.rows(); ++c) {
     rows.get_row(c, std::span(row));
@@ -517,7 +371,7 @@ double Preconditioner::apply(std::span<float> direction, std::span<const float> 
   for (std::size_t q = 0; q < own.n_panels(); ++q) {
     std::copy_n(rows.panel(q), n_classes * own.width(q), own.panel(q));
   }
-  substitute(own, lower_, true, pool);
+  factor_->divide(own, pool);
   for (std::size_t c = 0; c < n_classes; ++c) own.get_row(c, direction.subspan(c * d, d));
   return square;
 }
