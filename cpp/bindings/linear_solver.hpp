@@ -37,7 +37,7 @@ class LinearSolver {
     std::optional<LbfgsState> like;
     double added_l2 = 0;
     if (pairs) {
-      like = pairs_from_dict(*pairs, fit_->objective().size(), fit_->options().memory);
+      like = pairs_from_dict(*pairs, fit_->size(), fit_->options().memory);
       added_l2 = l2_ - py::cast<double>((*pairs)["l2"]);
     }
     const py::gil_scoped_release release;
@@ -57,8 +57,7 @@ class LinearSolver {
   [[nodiscard]] py::tuple solution() const {
     py::array_t<float> weights({n_classes(), n_features()});
     py::array_t<double> bias(n_classes());
-    fit_->objective().solution(state().x, {weights.mutable_data(), size(weights)},
-                               {bias.mutable_data(), size(bias)});
+    fit_->solution({weights.mutable_data(), size(weights)}, {bias.mutable_data(), size(bias)});
     return py::make_tuple(std::move(weights), std::move(bias));
   }
 
@@ -86,12 +85,12 @@ class LinearSolver {
 
   void set_state(const py::dict& dict) {
     LinearFit::Progress progress;
-    progress.minimiser = state_from_dict(dict, fit_->objective().size(), fit_->options().memory);
+    progress.minimiser = state_from_dict(dict, fit_->size(), fit_->options().memory);
     progress.n_correct = py::cast<std::size_t>(dict["n_correct"]);
     progress.metric_value = py::cast<double>(dict["metric_value"]);
     progress.metric_evaluations = py::cast<std::uint64_t>(dict["metric_evaluations"]);
     const bool taken = py::cast<CArray<double>>(dict["metric_x"]).size() > 0;
-    progress.metric_x.resize(taken ? fit_->objective().size() : 0);
+    progress.metric_x.resize(taken ? fit_->size() : 0);
     read_array(dict, "metric_x", progress.metric_x);
     const py::gil_scoped_release release;
     fit_->resume(std::move(progress), poll_);

@@ -86,7 +86,7 @@ int run() {
 
   std::vector<float> weights(kClasses * kFeatures);
   std::vector<double> bias(kClasses);
-  fit.objective().solution(state.x, weights, bias);
+  fit.solution(weights, bias);
   const double right = accuracy(test, weights, bias, pool);
 
   const auto reason = eyespot::stop_reason_name(state.stop);

@@ -83,8 +83,9 @@ def test_each_label_gets_what_it_gets_alone():
         assert np.abs(together.weights[c] - alone.weights[0]).max() < 1e-3
 
 
-def test_no_step_from_the_optimum_lowers_the_objective():
-    x, y = rows()
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (60, 200)])
+def test_no_step_from_the_optimum_lowers_the_objective(n, d):
+    x, y = rows(n=n, d=d)
     fit = fit_sigmoid(x, y, l2=L2, max_iterations=500, tolerance=1e-6)
     best = objective(x, y, fit.weights, fit.bias)
     assert fit.loss == pytest.approx(best, rel=1e-5)
@@ -94,8 +95,9 @@ def test_no_step_from_the_optimum_lowers_the_objective():
         assert objective(x, y, weights, fit.bias + 0.01 * random.normal(size=5)) > best
 
 
-def test_weights_of_rows_and_of_positives_are_those_of_the_documented_objective():
-    x, y = rows()
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (60, 200)])
+def test_weights_of_rows_and_of_positives_are_those_of_the_documented_objective(n, d):
+    x, y = rows(n=n, d=d)
     random = np.random.default_rng(4)
     sample = random.uniform(0, 3, len(x))
     ratio = np.array([1.0, 2.0, 0.5, 4.0, 9.0])
@@ -140,16 +142,18 @@ def test_one_label_is_a_softmax_of_two():
     assert np.abs(one.weights[0] - (two.weights[1] - two.weights[0])).max() < 1e-3
 
 
+@pytest.mark.parametrize(("n", "d"), [(900, 30), (200, 700)])
 @pytest.mark.parametrize("l2", ["auto", 0.1])
-def test_any_number_of_threads_gives_the_same_bits(l2):
-    x, y = rows(n=900, d=30)
+def test_any_number_of_threads_gives_the_same_bits(l2, n, d):
+    x, y = rows(n=n, d=d)
     fits = [fit_sigmoid(x, y, l2=l2, n_threads=n) for n in (1, 2, 5)]
     assert len({fit.weights.tobytes() + fit.bias.tobytes() for fit in fits}) == 1
     assert len({fit.path for fit in fits}) == 1
 
 
-def test_a_pause_changes_no_bit():
-    x, y = rows()
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (60, 200)])
+def test_a_pause_changes_no_bit(n, d):
+    x, y = rows(n=n, d=d)
     through = fit_sigmoid(x, y, l2=L2, max_iterations=9, tolerance=0)
     first = fit_sigmoid(x, y, l2=L2, max_iterations=4, tolerance=0)
     rest = fit_sigmoid(x, y, l2=L2, max_iterations=9, tolerance=0, state=first.state)
@@ -169,8 +173,9 @@ def test_a_state_of_another_problem_is_refused():
         fit_sigmoid(x, y[:, :2], l2=L2, state=softmax)
 
 
-def test_a_start_at_the_optimum_is_soon_there():
-    x, y = rows()
+@pytest.mark.parametrize(("n", "d"), [(300, 20), (60, 200)])
+def test_a_start_at_the_optimum_is_soon_there(n, d):
+    x, y = rows(n=n, d=d)
     cold = fit_sigmoid(x, y, l2=L2, max_iterations=500)
     warm = fit_sigmoid(x, y, l2=L2, max_iterations=500, start=(cold.weights, cold.bias))
     assert warm.n_iterations < cold.n_iterations / 2
@@ -200,14 +205,15 @@ def test_cancel_ends_the_fit():
         fit_sigmoid(x, y, cancel=token)
 
 
-def test_the_chosen_strength_is_near_the_best_of_its_path():
-    x, y = rows(n=200, d=30, seed=2)
+@pytest.mark.parametrize(("n", "d"), [(200, 30), (100, 310)])
+def test_the_chosen_strength_is_near_the_best_of_its_path(n, d):
+    x, y = rows(n=n, d=d, seed=2)
     path = select_sigmoid_l2(x, y)
     assert path.n_folds == 5
     assert min(path.l2) <= path.selected <= max(path.l2)
     best = path.l2[int(np.argmin(path.log_loss))]
     assert abs(math.log10(path.selected / best)) <= 0.5
-    test_x, test_y = rows(n=200, d=30, seed=2)
+    test_x, test_y = rows(n=n, d=d, seed=2)
     assert fit_sigmoid(test_x, test_y, max_iterations=200).l2 == path.selected
 
 

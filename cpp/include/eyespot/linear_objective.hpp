@@ -84,14 +84,31 @@ class LinearObjective {
   std::unique_ptr<Impl> impl_;
 };
 
+namespace solver {
+class RowSpace;
+}
+
 /// A minimisation of a linear objective, one iteration at a time, in metrics of its own choice. The
-/// same steps, bit for bit, with or without a pause.
+/// same steps, bit for bit, with or without a pause. Where there are far fewer rows than features,
+/// the steps are taken in the space that the rows span, whose coordinates are the variables of the
+/// minimiser then: with orthonormal axes, so that the objective, its decrease and the length of its
+/// gradient are those for the features. The gradient's norm is the largest component along these
+/// axes, per root-mean-square standard deviation along one.
 class LinearFit {
  public:
   /// The metric that suits the way on from a point with the given weights (for the features as they
   /// are) and biases; when these are empty, from anywhere.
   using MetricAt = std::function<std::shared_ptr<const Preconditioner>(
       std::span<const float> weights, std::span<const double> bias, const Poll& poll)>;
+
+  /// What is fitted, and where the steps are taken.
+  struct Problem {
+    std::unique_ptr<LinearObjective> objective;     ///< of the features as given
+    std::shared_ptr<const solver::RowSpace> space;  ///< of the rows, or null, and then
+    std::unique_ptr<LinearObjective> in_space;      ///< the objective of the coordinates in it
+    double metric_cost = 0;  ///< of a metric at a point, in evaluations; infinite for none
+    MetricAt metric_at;      ///< for where the steps are taken
+  };
 
   /// All that two pauses may differ in.
   struct Progress {
@@ -102,13 +119,12 @@ class LinearFit {
     std::size_t n_correct = 0;  ///< rows told rightly at the minimiser's point
   };
 
-  /// metric_cost: of a metric at a point, in evaluations; infinite where there is none.
   /// options.memory 0 takes what suits the number of variables.
-  LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
-            double metric_cost, MetricAt metric_at, ThreadPool* pool);
+  LinearFit(Problem problem, const LbfgsOptions& options, ThreadPool* pool);
 
-  /// Begins at the objective's own start, or at x: a solution for similar data, with, when known,
-  /// the pairs of its minimiser, of an objective whose l2 was smaller by `added_l2`.
+  /// Begins at the objective's own start, or at x: a solution for similar data, in the objective's
+  /// variables, with, when known, the pairs of a minimiser for the same rows, of an objective whose
+  /// l2 was smaller by `added_l2`.
   void start(std::vector<double> x, const Poll& poll, const LbfgsState* like = nullptr,
              double added_l2 = 0);
   StopReason step(const Poll& poll);
@@ -118,18 +134,26 @@ class LinearFit {
   /// Goes on from there. Throws Error(invalid_argument) where its sizes are not this fit's.
   void resume(Progress progress, const Poll& poll);
 
-  [[nodiscard]] LinearObjective& objective() const noexcept { return *objective_; }
+  /// Weights, n_classes x n_features, and biases at the minimiser's point.
+  void solution(std::span<float> weights, std::span<double> bias) const;
+  /// Number of variables of the minimiser.
+  [[nodiscard]] std::size_t size() const noexcept { return inner().size(); }
+
+  /// The objective of the features as given.
+  [[nodiscard]] LinearObjective& objective() const noexcept { return *problem_.objective; }
   [[nodiscard]] const LbfgsOptions& options() const noexcept { return options_; }
 
  private:
   void take_metric(std::span<const double> x, const Poll& poll);
   [[nodiscard]] Objective at(const Poll& poll) const;
   [[nodiscard]] Metric metric() const;
+  // The objective that the minimiser sees.
+  [[nodiscard]] LinearObjective& inner() const noexcept {
+    return problem_.in_space ? *problem_.in_space : *problem_.objective;
+  }
 
-  std::unique_ptr<LinearObjective> objective_;
+  Problem problem_;
   LbfgsOptions options_;
-  double metric_cost_ = 0;
-  MetricAt metric_at_;
   ThreadPool* pool_ = nullptr;
   std::shared_ptr<const Preconditioner> metric_;
   Progress progress_;

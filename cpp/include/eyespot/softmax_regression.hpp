@@ -73,7 +73,8 @@ struct PathResult {
   /// least held-out loss, n_classes x n_features; empty where no strength was tried.
   std::vector<float> weights;
   std::vector<double> bias;  ///< n_classes
-  LbfgsState pairs;          ///< nothing but the pairs of one fold's minimiser there
+  LbfgsState pairs;          ///< nothing but the pairs of one fold's minimiser there, for a fit to
+                             ///< all rows, in the variables of its minimiser
   double pairs_l2 = 0;       ///< the strength they belong to
   /// n_rows x n_classes, empty unless asked for: the probabilities of each row by the model that
   /// was fitted without it, at the strength with the least held-out loss; NaN for rows never held

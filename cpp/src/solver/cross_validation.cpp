@@ -9,6 +9,7 @@
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/types.hpp"
+#include "row_space.hpp"
 
 namespace eyespot {
 
@@ -217,10 +218,15 @@ double held_out_loss(const LabelledRows& data, solver::Fold& fold, const Poll& p
 
 }  // namespace
 
-PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moments,
+PathResult cross_validate(const LabelledRows& given, const FeatureMoments& given_moments,
                           std::span<const std::int32_t> fold, std::span<const double> path,
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
+  // One space for all folds, and for the fit to all rows that takes on their pairs: a fold's
+  // solution stays in the part of it that the fold's own rows span.
+  const solver::SeenRows seen(given, given_moments, pool, poll);
+  const LabelledRows& data = seen.data;
+  const FeatureMoments& moments = seen.moments;
   const bool with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
                                                   softmax_scores(data.n_classes), options.n_folds);
   const solver::PathProblem problem{
@@ -240,7 +246,9 @@ PathResult cross_validate(const LabelledRows& data, const FeatureMoments& moment
                                   bias, with_gram, pool, poll);
           },
       .loss = [&](solver::Fold& one, const Poll& go) { return held_out_loss(data, one, go); }};
-  return solver::run_path(problem, fold, path, options, pool, poll);
+  PathResult result = solver::run_path(problem, fold, path, options, pool, poll);
+  if (seen.space) seen.space->to_features(result, pool);
+  return result;
 }
 
 }  // namespace eyespot

@@ -4,6 +4,7 @@
 
 #include "eyespot/error.hpp"
 #include "eyespot/linear_objective.hpp"
+#include "row_space.hpp"
 
 namespace eyespot {
 
@@ -21,25 +22,20 @@ std::size_t lbfgs_memory(std::size_t n_variables) {
   return n_variables <= (std::size_t{1} << 15) ? 40 : 10;
 }
 
-LinearFit::LinearFit(std::unique_ptr<LinearObjective> objective, const LbfgsOptions& options,
-                     double metric_cost, MetricAt metric_at, ThreadPool* pool)
-    : objective_(std::move(objective)),
-      options_(options),
-      metric_cost_(metric_cost),
-      metric_at_(std::move(metric_at)),
-      pool_(pool) {
-  if (options_.memory == 0) options_.memory = lbfgs_memory(objective_->size());
+LinearFit::LinearFit(Problem problem, const LbfgsOptions& options, ThreadPool* pool)
+    : problem_(std::move(problem)), options_(options), pool_(pool) {
+  if (options_.memory == 0) options_.memory = lbfgs_memory(size());
 }
 
 Objective LinearFit::at(const Poll& poll) const {
   return [this, &poll](std::span<const double> x, std::span<double> gradient) {
-    return objective_->evaluate(x, gradient, poll);
+    return inner().evaluate(x, gradient, poll);
   };
 }
 
 Metric LinearFit::metric() const {
   return [this](std::span<float> direction, std::span<const float> change) {
-    return metric_->apply(direction, change, objective_->n_scores(), pool_);
+    return metric_->apply(direction, change, inner().n_scores(), pool_);
   };
 }
 
@@ -48,27 +44,28 @@ void LinearFit::take_metric(std::span<const double> x, const Poll& poll) {
   std::vector<float> weights;
   std::vector<double> bias;
   if (!x.empty()) {
-    weights.resize(objective_->n_classes() * objective_->n_features());
-    bias.resize(objective_->n_classes());
-    objective_->solution(x, weights, bias);
+    weights.resize(inner().n_classes() * inner().n_features());
+    bias.resize(inner().n_classes());
+    inner().solution(x, weights, bias);
   }
-  metric_ = metric_at_(weights, bias, poll);
+  metric_ = problem_.metric_at(weights, bias, poll);
 }
 
 void LinearFit::start(std::vector<double> x, const Poll& poll, const LbfgsState* like,
                       double added_l2) {
   progress_ = Progress{};
-  const bool here = !x.empty() && metric_cost_ <= kCheapMetric;
+  if (problem_.space && !x.empty()) x = problem_.space->to_rows(x, inner().n_scores(), pool_);
+  const bool here = !x.empty() && problem_.metric_cost <= kCheapMetric;
   take_metric(here ? std::span<const double>(x) : std::span<const double>(), poll);
-  if (x.empty()) x = objective_->start();
+  if (x.empty()) x = inner().start();
   LbfgsState& state = progress_.minimiser;
   if (like != nullptr) {
     state = lbfgs_start_like(*like, std::move(x), options_, at(poll));
-    objective_->add_penalty(state, added_l2);
+    inner().add_penalty(state, added_l2);
   } else {
     state = lbfgs_start(std::move(x), options_, at(poll));
   }
-  progress_.n_correct = objective_->n_correct();
+  progress_.n_correct = inner().n_correct();
   progress_.metric_value = state.value;
   progress_.metric_evaluations = state.n_evaluations;
 }
@@ -81,7 +78,7 @@ StopReason LinearFit::step(const Poll& poll) {
   // Once as much was spent on evaluations as a metric costs here, where only the rows that are not
   // told apart with ease count, one pays if the loss bends otherwise.
   const auto spent = static_cast<double>(state.n_evaluations - progress_.metric_evaluations);
-  if (spent >= std::max(0.5 * metric_cost_, kLeastEvaluations) &&
+  if (spent >= std::max(0.5 * problem_.metric_cost, kLeastEvaluations) &&
       state.value < kFarBelow * progress_.metric_value) {
     take_metric(state.x, poll);
     lbfgs_forget(state);
@@ -90,7 +87,7 @@ StopReason LinearFit::step(const Poll& poll) {
   }
   const std::uint64_t before = state.iteration;
   const StopReason reason = lbfgs_step(state, options_, at(poll), metric());
-  if (state.iteration != before) progress_.n_correct = objective_->n_correct();
+  if (state.iteration != before) progress_.n_correct = inner().n_correct();
   return reason;
 }
 
@@ -98,9 +95,18 @@ bool LinearFit::converged() {
   return lbfgs_converged(progress_.minimiser, options_, metric());
 }
 
+void LinearFit::solution(std::span<float> weights, std::span<double> bias) const {
+  const std::vector<double>& x = progress_.minimiser.x;
+  if (!problem_.space) {
+    objective().solution(x, weights, bias);
+    return;
+  }
+  objective().solution(problem_.space->to_features(x, inner().n_scores(), pool_), weights, bias);
+}
+
 void LinearFit::resume(Progress progress, const Poll& poll) {
   const LbfgsState& state = progress.minimiser;
-  const std::size_t n = objective_->size();
+  const std::size_t n = size();
   const std::size_t pairs = options_.memory;
   const bool fits = state.x.size() == n && state.gradient.size() == n &&
                     state.steps.size() == pairs * n && state.changes.size() == pairs * n &&

@@ -86,7 +86,6 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
   m.scores = solver::LinearScores(m.n_scores, m.n_features);
   m.partials.resize(m.n_groups);
   for (Partial& partial : m.partials) {
-    partial.gradient.resize(panel_sums(m.n_scores, m.scores.weights()));
     partial.column.resize(m.scores.padded_classes());
   }
   m.weights.resize(n_weights);
@@ -141,7 +140,8 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
   const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
     Partial& partial = m.partials[group];
     Scratch& own = m.scratch[worker];
-    std::ranges::fill(partial.gradient, 0.0);
+    // Here and not before: an objective that is never evaluated still tells weights from variables.
+    partial.gradient.assign(panel_sums(m.n_scores, m.scores.weights()), 0.0);
     std::ranges::fill(partial.column, 0.0);
     partial.loss = 0;
     partial.n_correct = 0;

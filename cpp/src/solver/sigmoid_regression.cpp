@@ -9,6 +9,7 @@
 
 #include "cross_validation.hpp"
 #include "eyespot/error.hpp"
+#include "row_space.hpp"
 #include "sigmoid_kernels.hpp"
 
 namespace eyespot {
@@ -114,22 +115,31 @@ double sigmoid_curvature(const MultiLabelRows& data) {
 
 LinearFit sigmoid_fit(const MultiLabelRows& data, double l2, const LbfgsOptions& options,
                       ThreadPool* pool, const Poll& poll) {
-  const double cost = gram_cost(data.n_rows, data.features.cols, data.n_classes);
   const FeatureMoments moments =
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
-  LinearFit::MetricAt metric_at = [=](std::span<const float>, std::span<const double>,
-                                      const Poll& go) {
-    return bound_metric(data.features, data.n_rows, data.weights, moments, sigmoid_curvature(data),
-                        l2, cost <= kCheapMetric, pool, go);
+  const solver::SeenRows seen(data, moments, pool, poll);
+  LinearFit::Problem problem;
+  problem.objective = std::make_unique<SigmoidObjective>(data, moments, l2, pool);
+  problem.space = seen.space;
+  if (seen.space) {
+    problem.in_space = std::make_unique<SigmoidObjective>(seen.data, seen.moments, l2, pool);
+  }
+  const double cost = gram_cost(data.n_rows, seen.data.features.cols, data.n_classes);
+  problem.metric_cost = std::numeric_limits<double>::infinity();
+  problem.metric_at = [=](std::span<const float>, std::span<const double>, const Poll& go) {
+    return bound_metric(seen.data.features, data.n_rows, data.weights, seen.moments,
+                        sigmoid_curvature(data), l2, cost <= kCheapMetric, pool, go);
   };
-  return {std::make_unique<SigmoidObjective>(data, moments, l2, pool), options,
-          std::numeric_limits<double>::infinity(), std::move(metric_at), pool};
+  return {std::move(problem), options, pool};
 }
 
-PathResult cross_validate(const MultiLabelRows& data, const FeatureMoments& moments,
+PathResult cross_validate(const MultiLabelRows& given, const FeatureMoments& given_moments,
                           std::span<const std::int32_t> fold, std::span<const double> path,
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
+  const solver::SeenRows seen(given, given_moments, pool, poll);
+  const MultiLabelRows& data = seen.data;
+  const FeatureMoments& moments = seen.moments;
   const double curvature = sigmoid_curvature(data);
   const bool cheap =
       solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes, options.n_folds);
@@ -160,7 +170,9 @@ PathResult cross_validate(const MultiLabelRows& data, const FeatureMoments& mome
             std::vector<double> gradient(x.size());
             return one.weight * held_out.evaluate(x, gradient, go).value;
           }};
-  return solver::run_path(problem, fold, path, options, pool, poll);
+  PathResult result = solver::run_path(problem, fold, path, options, pool, poll);
+  if (seen.space) seen.space->to_features(result, pool);
+  return result;
 }
 
 }  // namespace eyespot

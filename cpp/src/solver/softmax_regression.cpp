@@ -10,6 +10,7 @@
 #include "eyespot/error.hpp"
 #include "linear_blocks.hpp"
 #include "panel_kernels.hpp"
+#include "row_space.hpp"
 
 namespace eyespot {
 
@@ -123,15 +124,24 @@ std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
 
 LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& options,
                       ThreadPool* pool, const Poll& poll) {
-  const double cost = gram_cost(data.n_rows, data.features.cols, softmax_scores(data.n_classes));
   const FeatureMoments moments =
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
-  LinearFit::MetricAt metric_at = [=](std::span<const float> weights, std::span<const double> bias,
-                                      const Poll& go) {
-    return softmax_metric(data, moments, l2, weights, bias, cost <= kCheapMetric, pool, go);
+  const solver::SeenRows seen(data, moments, pool, poll);
+  LinearFit::Problem problem;
+  problem.objective = std::make_unique<SoftmaxObjective>(data, moments, l2, pool);
+  problem.space = seen.space;
+  if (seen.space) {
+    problem.in_space = std::make_unique<SoftmaxObjective>(seen.data, seen.moments, l2, pool);
+  }
+  const double cost =
+      gram_cost(data.n_rows, seen.data.features.cols, softmax_scores(data.n_classes));
+  problem.metric_cost = cost;
+  problem.metric_at = [=](std::span<const float> weights, std::span<const double> bias,
+                          const Poll& go) {
+    return softmax_metric(seen.data, seen.moments, l2, weights, bias, cost <= kCheapMetric, pool,
+                          go);
   };
-  return {std::make_unique<SoftmaxObjective>(data, moments, l2, pool), options, cost,
-          std::move(metric_at), pool};
+  return {std::move(problem), options, pool};
 }
 
 void softmax_probabilities(const RowsView& features, std::size_t n_rows,

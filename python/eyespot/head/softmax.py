@@ -46,7 +46,7 @@ RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 # Where there are too few rows to hold some out.
 RELATIVE_FALLBACK = 0.1
 PATH_TOLERANCE = 1e-4
-_STATE_VERSION = 5
+_STATE_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,9 @@ class HeadFit:
     gradient_norm : float
         Largest component of the gradient: with respect to a bias, or to a weight in units of one
         over the root-mean-square standard deviation of the features. Scaling all features by one
-        number does not change it.
+        number does not change it. With fewer rows than a third of the features, weights and
+        deviations are those along orthonormal directions that the rows span (see the notes of
+        `fit_softmax`).
     relative_gap : float
         Estimate of how far above its minimum the loss is: what the quadratic model still promises
         or, when more, the decrease over the last 8 iterations; divided by the loss, or by 0.01
@@ -256,7 +258,11 @@ def fit_softmax(
     the loss has halved, a new one is taken in which each row counts by the curvature of its loss,
     and what earlier steps told is forgotten: the curvature of a log-loss falls about as the loss
     does, so by then both mislead. Where rows or classes are so few that a Gram matrix would cost
-    more than it saves, one scale takes its place. Two classes are fitted by the difference of their
+    more than it saves, one scale takes its place. With fewer rows than a third of the features, the
+    steps are taken in the space that the centred rows span, in which the solution lies: a Cholesky
+    factor of the rows' products has the coordinates of the rows for features, and the problem is
+    the same. Where rows that are not equal are so nearly dependent that float32 hardly tells, the
+    steps stay in the space of the features. Two classes are fitted by the difference of their
     scores alone, since the penalty makes their weights opposite. Data and products are float32,
     sums over rows float64. The result is the same, bit for bit, for any number of threads. Beside
     the embeddings, memory is about ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes
@@ -266,6 +272,8 @@ def fit_softmax(
     References
     ----------
     J. Nocedal and S. Wright, Numerical Optimization, 2nd ed. (2006), chapters 3 and 7.
+    T. Hastie and R. Tibshirani, Efficient quadratic regularization for expression arrays,
+    Biostatistics 5 (2004) 329, on the space of the rows.
     """
     x, y = check_rows(embeddings, targets)
     check_options(n_classes, max_iterations, tolerance)

@@ -1,0 +1,215 @@
+#include "row_space.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "blocks.hpp"
+#include "linear_blocks.hpp"
+
+namespace eyespot::solver {
+
+namespace {
+
+// Fewer rows than features by this factor: else the products of the rows cost more than they save.
+constexpr std::size_t kFewer = 3;
+// The products are known to float32. A row that keeps less than kLost of its square beside those
+// before it may be one of them again; one that keeps less than kClear is not known well enough:
+// what tells it from the others would be told from rounding by a few digits only.
+constexpr double kLost = 4e-6;
+constexpr double kClear = 1e-3;
+// Features whose rows are turned at a time: few, so that the lines written to stay in the cache.
+constexpr std::size_t kStrip = 96;
+// Rows that are packed at a time where weights become coordinates, or these weights.
+constexpr std::size_t kBlock = 96;
+
+}  // namespace
+
+std::shared_ptr<const RowSpace> RowSpace::of(const RowsView& features, std::size_t n_rows,
+                                             const float* weights, const FeatureMoments& moments,
+                                             ThreadPool* pool, const Poll& poll) {
+  // With a row list, labels are found through it, and L has no such list.
+  if (kFewer * n_rows >= features.cols || features.rows != nullptr) return nullptr;
+  const std::shared_ptr<RowSpace> space(new RowSpace(features, n_rows, moments));
+  // A constant of the size of the rows.
+  const double constant = moments.variance * static_cast<double>(features.cols);
+  if (!space->factorise(constant, pool, poll)) return nullptr;
+  space->moments_ = feature_moments(space->rows(), n_rows, weights, pool, poll, false);
+  return space;
+}
+
+RowSpace::RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments)
+    : features_(features), n_rows_(n_rows), mean_(moments.mean), factor_(n_rows) {}
+
+// X X^T, the lower triangle: the Gram matrix of the transpose of X, of which some rows at a time
+// are made, so few that they stay in the cache.
+std::vector<double> RowSpace::products(ThreadPool* pool, const Poll& poll) const {
+  const std::size_t n = n_rows_;
+  const std::size_t d = features_.cols;
+  ThreadPool* const workers = pool_for(pool, n * n * d / 2, kWorthMultiplying);
+  PanelMatrix turned(kAccumulateRows, n);
+  const std::size_t width = turned.panel_width();
+  std::vector<double> sums(panel_sums(n, turned));
+  for (std::size_t first = 0; first < d; first += kAccumulateRows) {
+    const std::size_t count = std::min(kAccumulateRows, d - first);
+    run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
+      for (std::size_t begin = 0; begin < count; begin += kStrip) {
+        const std::size_t end = std::min(begin + kStrip, count);
+        for (std::size_t i = 0; i < turned.used(q); ++i) {
+          const float* from = features_.row(q * width + i) + first;
+          const float* shift = mean_.data() + first;
+          float* to = turned.panel(q) + i;
+          for (std::size_t j = begin; j < end; ++j) to[j * turned.width(q)] = from[j] - shift[j];
+        }
+      }
+    });
+    run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
+      accumulate_gram(turned, count, q, sums.data());
+    });
+  }
+  std::vector<double> out(n * n);
+  for (std::size_t q = 0; q < turned.n_panels(); ++q) {
+    const std::size_t first = q * width;
+    for (std::size_t i = first; i < n; ++i) {
+      const double* from = sums.data() + first * n + i * turned.width(q);
+      std::copy_n(from, std::min(i + 1 - first, turned.used(q)), out.data() + i * n + first);
+    }
+  }
+  return out;
+}
+
+// The first row that equals row i: that row itself where there is none before it.
+std::size_t RowSpace::first_equal(std::size_t i) const {
+  const float* own = features_.row(i);
+  std::size_t j = 0;
+  while (j < i && !std::equal(own, own + features_.cols, features_.row(j))) ++j;
+  return j;
+}
+
+bool RowSpace::factorise(double constant, ThreadPool* pool, const Poll& poll) {
+  std::vector<double> gram = products(pool, poll);
+  for (double& product : gram) product += constant;
+  if (!factor_.factorise(gram, 1, 0, {.least = kClear, .lost = kLost}, pool, poll)) return false;
+  const std::size_t n = n_rows_;
+  lower_.resize(n * n);
+  for (std::size_t i = 0; i < n; ++i) {
+    factor_.get_row(i, std::span(lower_).subspan(i * n, n));
+    if (lower_[i * n + i] > 0) continue;
+    // The same bits as those of its double, so that no weight tells the two apart by rounding.
+    const std::size_t j = first_equal(i);
+    if (j == i) return false;
+    std::copy_n(lower_.data() + j * n, n, lower_.data() + i * n);
+  }
+  return true;
+}
+
+RowsView RowSpace::rows() const noexcept {
+  const std::size_t n = n_rows_;
+  return {.data = lower_.data(), .cols = n, .stride = n, .rows = nullptr};
+}
+
+std::vector<float> RowSpace::weights(std::span<const float> coordinates, ThreadPool* pool) const {
+  const std::size_t n = n_rows_;
+  const std::size_t d = features_.cols;
+  const std::size_t k = coordinates.size() / n;
+  PanelMatrix parts(k, n);  // of each row in the weights of each score
+  for (std::size_t c = 0; c < k; ++c) parts.set_row(c, coordinates.subspan(c * n, n));
+  factor_.divide(parts, pool);
+  std::vector<float> part(n);
+  PanelMatrix sums(k, d);
+  PanelMatrix rows(std::min(kBlock, n), d);
+  for (std::size_t first = 0; first < n; first += kBlock) {
+    const std::size_t count = std::min(kBlock, n - first);
+    pack_rows(features_, first, count, mean_.data(), nullptr, rows);
+    PanelMatrix some(k, count);
+    for (std::size_t c = 0; c < k; ++c) {
+      parts.get_row(c, std::span(part));
+      some.set_row(c, std::span<const float>(part).subspan(first, count));
+    }
+    run_blocks(pool_for(pool, k * count * d, kWorthMultiplying), sums.n_panels(), Poll{},
+               [&](std::size_t q, std::size_t, const auto&) {
+                 multiply(some, rows, MultiplyInit::existing, nullptr,
+                          {.row_begin = 0,
+                           .row_end = k,
+                           .panel_begin = q,
+                           .panel_end = q + 1,
+                           .inner_begin = 0,
+                           .inner_end = some.n_panels()},
+                          sums);
+               });
+  }
+  std::vector<float> out(k * d);
+  for (std::size_t c = 0; c < k; ++c) sums.get_row(c, std::span(out).subspan(c * d, d));
+  return out;
+}
+
+std::vector<float> RowSpace::coordinates(std::span<const float> weights, ThreadPool* pool) const {
+  const std::size_t n = n_rows_;
+  const std::size_t d = features_.cols;
+  const std::size_t k = weights.size() / d;
+  LinearScores scores(k, d);
+  scores.set(weights, std::vector<double>(k, 0.0), 0.0F);
+  std::vector<float> out(k * n);
+  std::vector<float> score(k);
+  PanelMatrix rows(std::min(kBlock, n), d);
+  PanelMatrix of_rows(rows.rows(), k);
+  for (std::size_t first = 0; first < n; first += kBlock) {
+    const std::size_t count = std::min(kBlock, n - first);
+    pack_rows(features_, first, count, mean_.data(), nullptr, rows);
+    scores.of(rows, count, of_rows);
+    for (std::size_t i = 0; i < count; ++i) {
+      of_rows.get_row(i, std::span(score));
+      for (std::size_t c = 0; c < k; ++c) out[c * n + first + i] = score[c];
+    }
+  }
+  PanelMatrix parts(k, n);
+  for (std::size_t c = 0; c < k; ++c) {
+    parts.set_row(c, std::span<const float>(out).subspan(c * n, n));
+  }
+  factor_.divide_by_transpose(parts, pool);
+  for (std::size_t c = 0; c < k; ++c) parts.get_row(c, std::span(out).subspan(c * n, n));
+  return out;
+}
+
+namespace {
+
+// Variables with other weights, n_scores rows of `n_from` numbers, and the same biases.
+template <class Map>
+std::vector<double> mapped(std::span<const double> x, std::size_t n_scores, const Map& map) {
+  const std::span<const double> from = x.first(x.size() - n_scores);
+  std::vector<float> weights(from.size());
+  std::ranges::transform(from, weights.begin(), [](double w) { return static_cast<float>(w); });
+  const std::vector<float> other = map(weights);
+  std::vector<double> out(other.begin(), other.end());
+  const std::span<const double> bias = x.last(n_scores);
+  out.insert(out.end(), bias.begin(), bias.end());
+  return out;
+}
+
+}  // namespace
+
+std::vector<double> RowSpace::to_features(std::span<const double> x, std::size_t n_scores,
+                                          ThreadPool* pool) const {
+  return mapped(x, n_scores, [&](std::span<const float> own) { return weights(own, pool); });
+}
+
+std::vector<double> RowSpace::to_rows(std::span<const double> x, std::size_t n_scores,
+                                      ThreadPool* pool) const {
+  return mapped(x, n_scores, [&](std::span<const float> own) { return coordinates(own, pool); });
+}
+
+void RowSpace::to_features(PathResult& result, ThreadPool* pool) const {
+  if (result.weights.empty()) return;
+  const std::span<const float> own = result.weights;
+  std::vector<float> others = weights(own, pool);
+  const std::size_t d = mean_.size();
+  for (std::size_t c = 0; c < result.bias.size(); ++c) {
+    // The bias for centred rows is the same in both.
+    const std::span<const float> own_mean = moments_.mean;
+    const std::span<const float> mean = mean_;
+    result.bias[c] += dot(own.subspan(c * n_rows_, n_rows_), own_mean) -
+                      dot(std::span<const float>(others).subspan(c * d, d), mean);
+  }
+  result.weights = std::move(others);
+}
+
+}  // namespace eyespot::solver
