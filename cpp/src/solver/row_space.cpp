@@ -38,7 +38,7 @@ std::shared_ptr<const RowSpace> RowSpace::of(const RowsView& features, std::size
 }
 
 RowSpace::RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments)
-    : features_(features), n_rows_(n_rows), mean_(moments.mean), factor_(n_rows) {}
+    : features_(features), n_rows_(n_rows), mean_(moments.mean) {}
 
 // X X^T, the lower triangle: the Gram matrix of the transpose of X, of which some rows at a time
 // are made, so few that they stay in the cache.
@@ -88,6 +88,7 @@ std::size_t RowSpace::first_equal(std::size_t i) const {
 bool RowSpace::factorise(double constant, ThreadPool* pool, const Poll& poll) {
   std::vector<double> gram = products(pool, poll);
   for (double& product : gram) product += constant;
+  factor_ = Cholesky(n_rows_);  // in the memory that the products have left
   if (!factor_.factorise(gram, 1, 0, {.least = kClear, .lost = kLost}, pool, poll)) return false;
   const std::size_t n = n_rows_;
   lower_.resize(n * n);
