@@ -142,7 +142,7 @@ TEST_CASE("weights and coordinates lead to each other, with the same scores and 
         double score = 0;
         double of_any = 0;  // what does not lie in the space has no score
         for (std::size_t j = 0; j < data.d; ++j) {
-          const double x = static_cast<double>(data.x[i * data.d + j] - mean[j]);
+          const auto x = static_cast<double>(data.x[i * data.d + j] - mean[j]);
           score += static_cast<double>(weights[j]) * x;
           of_any += static_cast<double>(any[c * data.d + j]) * x;
         }
@@ -172,7 +172,7 @@ TEST_CASE("the space is left out where it would not pay or not be known") {
   }
   CHECK(data.space() == nullptr);
   // The very same row.
-  std::copy_n(data.x.begin() + 3 * 200, 200, data.x.begin() + 5 * 200);
+  std::copy_n(data.x.data() + 3 * data.d, data.d, data.x.data() + 5 * data.d);
   const auto space = data.space();
   REQUIRE(space != nullptr);
   for (std::size_t i = 0; i < data.n; ++i) CHECK(space->rows().row(i)[5] == 0);

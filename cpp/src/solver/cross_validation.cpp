@@ -224,8 +224,10 @@ PathResult cross_validate(const LabelledRows& given, const FeatureMoments& given
                           const Poll& poll) {
   // One space for all folds, and for the fit to all rows that takes on their pairs: a fold's
   // solution stays in the part of it that the fold's own rows span.
-  const solver::SeenRows seen(given, given_moments, pool, poll);
-  const LabelledRows& data = seen.data;
+  const solver::SeenFeatures seen(given.features, given.n_rows, given.weights, given_moments, pool,
+                                  poll);
+  LabelledRows data = given;
+  data.features = seen.features;
   const FeatureMoments& moments = seen.moments;
   const bool with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
                                                   softmax_scores(data.n_classes), options.n_folds);

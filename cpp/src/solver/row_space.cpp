@@ -40,6 +40,20 @@ std::shared_ptr<const RowSpace> RowSpace::of(const RowsView& features, std::size
 RowSpace::RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments)
     : features_(features), n_rows_(n_rows), mean_(moments.mean) {}
 
+// Writes features [first, first + count) of the centred rows of panel q, as its columns.
+void RowSpace::turn(std::size_t first, std::size_t count, std::size_t q, PanelMatrix& out) const {
+  const std::size_t width = out.width(q);
+  const float* shift = mean_.data() + first;
+  for (std::size_t begin = 0; begin < count; begin += kStrip) {
+    const std::size_t end = std::min(begin + kStrip, count);
+    for (std::size_t i = 0; i < out.used(q); ++i) {
+      const float* from = features_.row(q * out.panel_width() + i) + first;
+      float* to = out.panel(q) + i;
+      for (std::size_t j = begin; j < end; ++j) to[j * width] = from[j] - shift[j];
+    }
+  }
+}
+
 // X X^T, the lower triangle: the Gram matrix of the transpose of X, of which some rows at a time
 // are made, so few that they stay in the cache.
 std::vector<double> RowSpace::products(ThreadPool* pool, const Poll& poll) const {
@@ -47,28 +61,23 @@ std::vector<double> RowSpace::products(ThreadPool* pool, const Poll& poll) const
   const std::size_t d = features_.cols;
   ThreadPool* const workers = pool_for(pool, n * n * d / 2, kWorthMultiplying);
   PanelMatrix turned(kAccumulateRows, n);
-  const std::size_t width = turned.panel_width();
   std::vector<double> sums(panel_sums(n, turned));
   for (std::size_t first = 0; first < d; first += kAccumulateRows) {
     const std::size_t count = std::min(kAccumulateRows, d - first);
-    run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
-      for (std::size_t begin = 0; begin < count; begin += kStrip) {
-        const std::size_t end = std::min(begin + kStrip, count);
-        for (std::size_t i = 0; i < turned.used(q); ++i) {
-          const float* from = features_.row(q * width + i) + first;
-          const float* shift = mean_.data() + first;
-          float* to = turned.panel(q) + i;
-          for (std::size_t j = begin; j < end; ++j) to[j * turned.width(q)] = from[j] - shift[j];
+    // A panel of the transpose a task; once all are there, a panel of the products.
+    for (const bool turning : {true, false}) {
+      run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
+        if (turning) {
+          turn(first, count, q, turned);
+        } else {
+          accumulate_gram(turned, count, q, sums.data());
         }
-      }
-    });
-    run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
-      accumulate_gram(turned, count, q, sums.data());
-    });
+      });
+    }
   }
   std::vector<double> out(n * n);
   for (std::size_t q = 0; q < turned.n_panels(); ++q) {
-    const std::size_t first = q * width;
+    const std::size_t first = q * turned.panel_width();
     for (std::size_t i = first; i < n; ++i) {
       const double* from = sums.data() + first * n + i * turned.width(q);
       std::copy_n(from, std::min(i + 1 - first, turned.used(q)), out.data() + i * n + first);
@@ -126,17 +135,14 @@ std::vector<float> RowSpace::weights(std::span<const float> coordinates, ThreadP
       parts.get_row(c, std::span(part));
       some.set_row(c, std::span<const float>(part).subspan(first, count));
     }
-    run_blocks(pool_for(pool, k * count * d, kWorthMultiplying), sums.n_panels(), Poll{},
-               [&](std::size_t q, std::size_t, const auto&) {
-                 multiply(some, rows, MultiplyInit::existing, nullptr,
-                          {.row_begin = 0,
-                           .row_end = k,
-                           .panel_begin = q,
-                           .panel_end = q + 1,
-                           .inner_begin = 0,
-                           .inner_end = some.n_panels()},
-                          sums);
-               });
+    multiply(some, rows, MultiplyInit::existing, nullptr,
+             {.row_begin = 0,
+              .row_end = k,
+              .panel_begin = 0,
+              .panel_end = sums.n_panels(),
+              .inner_begin = 0,
+              .inner_end = some.n_panels()},
+             sums);
   }
   std::vector<float> out(k * d);
   for (std::size_t c = 0; c < k; ++c) sums.get_row(c, std::span(out).subspan(c * d, d));
@@ -171,31 +177,27 @@ std::vector<float> RowSpace::coordinates(std::span<const float> weights, ThreadP
   return out;
 }
 
-namespace {
-
-// Variables with other weights, n_scores rows of `n_from` numbers, and the same biases.
-template <class Map>
-std::vector<double> mapped(std::span<const double> x, std::size_t n_scores, const Map& map) {
+// Variables with the weights that `map` makes of theirs, and the same biases.
+std::vector<double> RowSpace::mapped(std::span<const double> x, std::size_t n_scores, Map map,
+                                     ThreadPool* pool) const {
   const std::span<const double> from = x.first(x.size() - n_scores);
-  std::vector<float> weights(from.size());
-  std::ranges::transform(from, weights.begin(), [](double w) { return static_cast<float>(w); });
-  const std::vector<float> other = map(weights);
+  std::vector<float> own(from.size());
+  std::ranges::transform(from, own.begin(), [](double w) { return static_cast<float>(w); });
+  const std::vector<float> other = (this->*map)(own, pool);
   std::vector<double> out(other.begin(), other.end());
   const std::span<const double> bias = x.last(n_scores);
   out.insert(out.end(), bias.begin(), bias.end());
   return out;
 }
 
-}  // namespace
-
 std::vector<double> RowSpace::to_features(std::span<const double> x, std::size_t n_scores,
                                           ThreadPool* pool) const {
-  return mapped(x, n_scores, [&](std::span<const float> own) { return weights(own, pool); });
+  return mapped(x, n_scores, &RowSpace::weights, pool);
 }
 
 std::vector<double> RowSpace::to_rows(std::span<const double> x, std::size_t n_scores,
                                       ThreadPool* pool) const {
-  return mapped(x, n_scores, [&](std::span<const float> own) { return coordinates(own, pool); });
+  return mapped(x, n_scores, &RowSpace::coordinates, pool);
 }
 
 void RowSpace::to_features(PathResult& result, ThreadPool* pool) const {
@@ -212,5 +214,11 @@ void RowSpace::to_features(PathResult& result, ThreadPool* pool) const {
   }
   result.weights = std::move(others);
 }
+
+SeenFeatures::SeenFeatures(const RowsView& given, std::size_t n_rows, const float* weights,
+                           const FeatureMoments& of_given, ThreadPool* pool, const Poll& poll)
+    : space(RowSpace::of(given, n_rows, weights, of_given, pool, poll)),
+      features(space ? space->rows() : given),
+      moments(space ? space->moments() : of_given) {}
 
 }  // namespace eyespot::solver

@@ -52,7 +52,11 @@ class RowSpace {
 
  private:
   RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments);
+  void turn(std::size_t first, std::size_t count, std::size_t q, PanelMatrix& out) const;
   [[nodiscard]] std::vector<double> products(ThreadPool* pool, const Poll& poll) const;
+  using Map = std::vector<float> (RowSpace::*)(std::span<const float>, ThreadPool*) const;
+  [[nodiscard]] std::vector<double> mapped(std::span<const double> x, std::size_t n_scores, Map map,
+                                           ThreadPool* pool) const;
   [[nodiscard]] std::size_t first_equal(std::size_t i) const;
   [[nodiscard]] bool factorise(double constant, ThreadPool* pool, const Poll& poll);
 
@@ -64,20 +68,15 @@ class RowSpace {
   FeatureMoments moments_;
 };
 
-/// Labelled rows of any kind as a fit sees them: as they are, or with the coordinates in the space
-/// of the rows for features where there is one.
-template <class Data>
-struct SeenRows {
-  std::shared_ptr<const RowSpace> space;  // or null
-  Data data;
+/// The features of rows as a fit sees them: as they are, or the coordinates in the space of the
+/// rows where there is one.
+struct SeenFeatures {
+  std::shared_ptr<const RowSpace> space;  ///< or null
+  RowsView features;
   FeatureMoments moments;
 
-  SeenRows(const Data& given, const FeatureMoments& of_given, ThreadPool* pool, const Poll& poll)
-      : space(RowSpace::of(given.features, given.n_rows, given.weights, of_given, pool, poll)),
-        data(given),
-        moments(space ? space->moments() : of_given) {
-    if (space) data.features = space->rows();
-  }
+  SeenFeatures(const RowsView& given, std::size_t n_rows, const float* weights,
+               const FeatureMoments& of_given, ThreadPool* pool, const Poll& poll);
 };
 
 }  // namespace eyespot::solver

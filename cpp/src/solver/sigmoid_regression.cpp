@@ -117,17 +117,19 @@ LinearFit sigmoid_fit(const MultiLabelRows& data, double l2, const LbfgsOptions&
                       ThreadPool* pool, const Poll& poll) {
   const FeatureMoments moments =
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
-  const solver::SeenRows seen(data, moments, pool, poll);
+  const solver::SeenFeatures seen(data.features, data.n_rows, data.weights, moments, pool, poll);
   LinearFit::Problem problem;
   problem.objective = std::make_unique<SigmoidObjective>(data, moments, l2, pool);
   problem.space = seen.space;
   if (seen.space) {
-    problem.in_space = std::make_unique<SigmoidObjective>(seen.data, seen.moments, l2, pool);
+    MultiLabelRows inner = data;
+    inner.features = seen.features;
+    problem.in_space = std::make_unique<SigmoidObjective>(inner, seen.moments, l2, pool);
   }
-  const double cost = gram_cost(data.n_rows, seen.data.features.cols, data.n_classes);
+  const double cost = gram_cost(data.n_rows, seen.features.cols, data.n_classes);
   problem.metric_cost = std::numeric_limits<double>::infinity();
   problem.metric_at = [=](std::span<const float>, std::span<const double>, const Poll& go) {
-    return bound_metric(seen.data.features, data.n_rows, data.weights, seen.moments,
+    return bound_metric(seen.features, data.n_rows, data.weights, seen.moments,
                         sigmoid_curvature(data), l2, cost <= kCheapMetric, pool, go);
   };
   return {std::move(problem), options, pool};
@@ -137,8 +139,10 @@ PathResult cross_validate(const MultiLabelRows& given, const FeatureMoments& giv
                           std::span<const std::int32_t> fold, std::span<const double> path,
                           const CrossValidationOptions& options, ThreadPool* pool,
                           const Poll& poll) {
-  const solver::SeenRows seen(given, given_moments, pool, poll);
-  const MultiLabelRows& data = seen.data;
+  const solver::SeenFeatures seen(given.features, given.n_rows, given.weights, given_moments, pool,
+                                  poll);
+  MultiLabelRows data = given;
+  data.features = seen.features;
   const FeatureMoments& moments = seen.moments;
   const double curvature = sigmoid_curvature(data);
   const bool cheap =

@@ -126,20 +126,20 @@ LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& o
                       ThreadPool* pool, const Poll& poll) {
   const FeatureMoments moments =
       feature_moments(data.features, data.n_rows, data.weights, pool, poll, false);
-  const solver::SeenRows seen(data, moments, pool, poll);
+  const solver::SeenFeatures seen(data.features, data.n_rows, data.weights, moments, pool, poll);
+  LabelledRows inner = data;
+  inner.features = seen.features;
   LinearFit::Problem problem;
   problem.objective = std::make_unique<SoftmaxObjective>(data, moments, l2, pool);
   problem.space = seen.space;
   if (seen.space) {
-    problem.in_space = std::make_unique<SoftmaxObjective>(seen.data, seen.moments, l2, pool);
+    problem.in_space = std::make_unique<SoftmaxObjective>(inner, seen.moments, l2, pool);
   }
-  const double cost =
-      gram_cost(data.n_rows, seen.data.features.cols, softmax_scores(data.n_classes));
+  const double cost = gram_cost(data.n_rows, seen.features.cols, softmax_scores(data.n_classes));
   problem.metric_cost = cost;
   problem.metric_at = [=](std::span<const float> weights, std::span<const double> bias,
                           const Poll& go) {
-    return softmax_metric(seen.data, seen.moments, l2, weights, bias, cost <= kCheapMetric, pool,
-                          go);
+    return softmax_metric(inner, seen.moments, l2, weights, bias, cost <= kCheapMetric, pool, go);
   };
   return {std::move(problem), options, pool};
 }
