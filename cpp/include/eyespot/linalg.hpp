@@ -137,6 +137,9 @@ void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size
                            double* sum);
 inline constexpr std::size_t kAccumulateRows = 288;
 
+/// The part of accumulate_transposed(a, b, ...) in panel q.
+void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
+                      double* sum);
 /// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down.
 void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum);
 

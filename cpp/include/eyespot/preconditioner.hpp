@@ -38,15 +38,19 @@ struct FeatureMoments {
                                              const float* weights, ThreadPool* pool,
                                              const Poll& poll, bool with_gram = true);
 
-/// Moments in which a row counts by the curvature that its loss has at one point.
+/// Moments in which a row counts by the curvature that its loss has at one point, averaged over the
+/// scores.
 struct CurvedMoments {
   FeatureMoments moments;
   double curvature = 0;  ///< weighted mean of the curvatures
+  /// n_scores x d: of each score, the mean of the centred rows by their curvature in it.
+  std::vector<float> centres;
 };
 
-/// Writes a curvature for each of the given rows of the data behind the view.
+/// Writes, row-major, the curvature in each score of the loss of each of the given rows of the data
+/// behind the view.
 using RowCurvatures =
-    std::function<void(std::span<const std::uint32_t> rows, std::span<double> curvatures)>;
+    std::function<void(std::span<const std::uint32_t> rows, std::span<float> curvatures)>;
 
 /// The moments that suit the way on from one point: where the classes are told apart with ease, the
 /// loss is flat, and the rows that bend it least, by 2 % of all curvature, are left out. `plain`
@@ -54,8 +58,8 @@ using RowCurvatures =
 /// certainty.
 [[nodiscard]] CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows,
                                            const float* weights, const FeatureMoments& plain,
-                                           const RowCurvatures& curvatures, double least,
-                                           ThreadPool* pool, const Poll& poll);
+                                           std::size_t n_scores, const RowCurvatures& curvatures,
+                                           double least, ThreadPool* pool, const Poll& poll);
 
 class Preconditioner;
 
@@ -77,13 +81,18 @@ inline constexpr double kCheapMetric = 16;
 
 /// What a linear objective's Hessian is taken for: the same block for every class,
 /// A = curvature * gram + l2 * I for its weights, `curvature` for its bias. Where the features are
-/// correlated or of different scales, that makes the problem nearly round.
+/// correlated or of different scales, that makes the problem nearly round. With many classes the
+/// rows that bend the loss in one score lie in a place of their own, far from the mean of all, and
+/// weights and bias pull at one another; for a bias that is the score at that place they do not, so
+/// there it is that a block has this form.
 class Preconditioner {
  public:
   /// Same bits for any number of threads. Factors in float32, since only the way to a solution
   /// depends on it; takes a larger l2 where that one would be lost in the rounding.
   Preconditioner(const FeatureMoments& moments, double curvature, double l2, ThreadPool* pool,
                  const Poll& poll);
+  /// At a point where the curvatures of the rows are known.
+  Preconditioner(const CurvedMoments& curved, double l2, ThreadPool* pool, const Poll& poll);
   /// One scale for all features, for problems too small to be worth more: A = (curvature * variance
   /// + l2) * I.
   Preconditioner(std::size_t n_features, double variance, double curvature, double l2);
@@ -95,7 +104,8 @@ class Preconditioner {
  private:
   std::size_t n_features_ = 0;
   double curvature_ = 1;
-  double scale_ = 0;  // A is this times I, unless it is 0
+  double scale_ = 0;            // A is this times I, unless it is 0
+  std::vector<float> centres_;  // where a class's bias is the score, or empty: at the mean
   std::shared_ptr<const solver::Cholesky> factor_;
 };
 

@@ -323,8 +323,8 @@ void accumulate_columns(const float* left, std::size_t left_width, std::size_t n
 }
 
 // Panel q of the right factor with the panels of the left one from first_left on.
-void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                      std::size_t first_left, std::size_t q, double* sum) {
+void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
+                     std::size_t first_left, std::size_t q, double* sum) {
   const std::size_t width = b.width(q);
   double* panel = sum + q * b.panel_width() * a.cols();
   for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
@@ -340,14 +340,6 @@ void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_
       }
     }
   }
-}
-
-void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, double* sum) {
-  for (std::size_t q = 0; q < b.n_panels(); ++q) accumulate_panel(a, b, n_rows, 0, q, sum);
-}
-
-void accumulate_gram_impl(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum) {
-  accumulate_panel(a, a, n_rows, q, q, sum);
 }
 
 void pack_rows_impl(const RowsView& source, std::size_t first, std::size_t count,
@@ -600,7 +592,6 @@ HWY_EXPORT(vector_lanes);
 HWY_EXPORT(multiply_impl);
 HWY_EXPORT(multiply_transposed_impl);
 HWY_EXPORT(accumulate_impl);
-HWY_EXPORT(accumulate_gram_impl);
 HWY_EXPORT(pack_rows_impl);
 HWY_EXPORT(softmax_residuals_impl);
 HWY_EXPORT(logistic_residuals_impl);
@@ -642,13 +633,18 @@ void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float
 
 void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
                            double* sum) {
+  for (std::size_t q = 0; q < b.n_panels(); ++q) accumulate_panel(a, b, n_rows, q, sum);
+}
+
+void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
+                      double* sum) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, sum);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, 0, q, sum);
 }
 
 void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_gram_impl)(a, n_rows, q, sum);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, q, q, sum);
 }
 
 void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,

@@ -25,7 +25,7 @@ constexpr std::size_t kGramRowsPerFeature = 16;
 constexpr std::size_t kGramBlocks = 2;
 // Rows whose curvatures are found at a time, and the part of their sum that may be left out of a
 // Gram matrix: where the classes are told apart with ease, half of the rows or more.
-constexpr std::size_t kCurvatureRows = 4096;
+constexpr std::size_t kCurvatureRows = 4 * kAccumulateRows;
 constexpr double kNegligible = 0.02;
 constexpr std::size_t kMaxGroups = 16;
 
@@ -140,6 +140,69 @@ double mean_variance(std::span<const double> gram, std::size_t d) {
   for (std::size_t j = 0; j < d; ++j) trace += gram[j * d + j];
   return trace / static_cast<double>(d);
 }
+
+// What the centres of the scores are the quotients of.
+class CentreSums {
+ public:
+  CentreSums(std::size_t n_scores, std::size_t n_features)
+      : shape_(1, n_features), masses_(n_scores), sums_(panel_sums(n_scores, shape_)) {}
+
+  // Adds rows about `mean`; each counts for a score by its factor, row-major.
+  void add(const RowsView& features, std::span<const std::uint32_t> rows,
+           std::span<const float> mean, std::span<const float> factors, ThreadPool* pool,
+           const Poll& poll) {
+    const std::size_t k = masses_.size();
+    const std::size_t n_blocks = (rows.size() + kAccumulateRows - 1) / kAccumulateRows;
+    std::vector<PanelMatrix> x(n_blocks);
+    std::vector<PanelMatrix> by(n_blocks);
+    RowsView view = features;
+    view.rows = rows.data();
+    solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
+      const std::size_t first = block * kAccumulateRows;
+      const std::size_t count = std::min(kAccumulateRows, rows.size() - first);
+      x[block] = PanelMatrix(count, features.cols);
+      pack_rows(view, first, count, mean.data(), nullptr, x[block]);
+      by[block] = PanelMatrix(count, k);
+      for (std::size_t i = 0; i < count; ++i) {
+        by[block].set_row(i, factors.subspan((first + i) * k, k));
+      }
+    });
+    // A panel of the sums a task: each sum has one order whoever forms it.
+    solver::run_blocks(pool, shape_.n_panels(), poll,
+                       [&](std::size_t q, std::size_t, const auto& go) {
+                         for (std::size_t block = 0; block < n_blocks && go(); ++block) {
+                           accumulate_panel(by[block], x[block], by[block].rows(), q, sums_.data());
+                         }
+                       });
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::size_t c = 0; c < k; ++c) masses_[c] += static_cast<double>(factors[i * k + c]);
+    }
+  }
+
+  // n_scores x n_features; 0 for a score in which no row bends the loss.
+  [[nodiscard]] std::vector<float> means() const {
+    const std::size_t d = shape_.cols();
+    const std::size_t k = masses_.size();
+    std::vector<float> out(k * d);
+    for (std::size_t c = 0; c < k; ++c) {
+      if (!(masses_[c] > 0)) continue;
+      for (std::size_t q = 0; q < shape_.n_panels(); ++q) {
+        const std::size_t first = q * shape_.panel_width();
+        const double* from = sums_.data() + first * k + c * shape_.width(q);
+        float* to = out.data() + c * d + first;
+        for (std::size_t j = 0; j < shape_.used(q); ++j) {
+          to[j] = static_cast<float>(from[j] / masses_[c]);
+        }
+      }
+    }
+    return out;
+  }
+
+ private:
+  PanelMatrix shape_;
+  std::vector<double> masses_;
+  std::vector<double> sums_;  // in panels
+};
 
 // Mean over the features of their variance: sums of fixed groups of rows, joined in order.
 double variance_about(const RowsView& features, std::size_t n, const float* weights,
@@ -258,22 +321,31 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
 }
 
 CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const float* weights,
-                             const FeatureMoments& plain, const RowCurvatures& curvatures,
-                             double least, ThreadPool* pool, const Poll& poll) {
+                             const FeatureMoments& plain, std::size_t n_scores,
+                             const RowCurvatures& curvatures, double least, ThreadPool* pool,
+                             const Poll& poll) {
   CountedRows used = spaced_rows(features, n_rows, weights);
-  std::vector<double> own;
+  CentreSums centres(n_scores, features.cols);
+  std::vector<float> own;
   double mass = 0;
   double total = 0;
-  const std::span<const std::uint32_t> rows = used.rows;
-  for (std::size_t begin = 0; begin < rows.size(); begin += kCurvatureRows) {
-    own.resize(std::min(kCurvatureRows, rows.size() - begin));
-    curvatures(rows.subspan(begin, own.size()), own);
-    for (std::size_t i = 0; i < own.size(); ++i) {
+  for (std::size_t begin = 0; begin < used.rows.size(); begin += kCurvatureRows) {
+    const auto rows = std::span<const std::uint32_t>(used.rows).subspan(
+        begin, std::min(kCurvatureRows, used.rows.size() - begin));
+    own.resize(rows.size() * n_scores);
+    curvatures(rows, own);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
       float& count = used.counts[begin + i];
       total += static_cast<double>(count);
-      count *= static_cast<float>(std::max(own[i], 0.0));
+      double sum = 0;
+      for (float& curvature : std::span(own).subspan(i * n_scores, n_scores)) {
+        curvature = std::max(curvature, 0.0F) * count;
+        sum += static_cast<double>(curvature);
+      }
+      count = static_cast<float>(sum / static_cast<double>(n_scores));
       mass += static_cast<double>(count);
     }
+    centres.add(features, rows, plain.mean, own, pool, poll);
   }
   keep_most(used, mass);
   Gram gram = gram_about(features, used, plain.mean, pool, poll);
@@ -282,6 +354,7 @@ CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const
   curved.moments.mean = plain.mean;
   curved.moments.gram = std::move(gram.mean);
   curved.moments.variance = mean_variance(curved.moments.gram, features.cols);
+  curved.centres = centres.means();
   return curved;
 }
 
@@ -326,6 +399,12 @@ Preconditioner::Preconditioner(const FeatureMoments& moments, double curvature, 
   factor_ = std::move(factor);
 }
 
+Preconditioner::Preconditioner(const CurvedMoments& curved, double l2, ThreadPool* pool,
+                               const Poll& poll)
+    : Preconditioner(curved.moments, curved.curvature, l2, pool, poll) {
+  centres_ = curved.centres;
+}
+
 Preconditioner::Preconditioner(std::size_t n_features, double variance, double curvature, double l2)
     : n_features_(n_features), curvature_(curvature), scale_(curvature * variance + l2) {
   if (!(scale_ > 0)) scale_ = 1;
@@ -345,24 +424,35 @@ double Preconditioner::apply(std::span<float> direction, std::span<const float> 
   const std::size_t n_weights = n_classes * d;
   const bool with_change = !change.empty();
   double square = 0;
-  scale_by(direction.subspan(n_weights), 1 / curvature_);
+  const std::span<float> slopes = direction.subspan(n_weights);
   if (with_change) {
-    const auto slopes = change.subspan(n_weights);
-    square = dot(slopes, slopes) / curvature_;
+    const auto changes = change.subspan(n_weights);
+    square = dot(changes, changes) / curvature_;
   }
   if (scale_ > 0) {
+    scale_by(slopes, 1 / curvature_);
     scale_by(direction.first(n_weights), 1 / scale_);
     const auto weights = change.first(with_change ? n_weights : 0);
     return square + dot(weights, weights) / scale_;
   }
+  std::vector<float> row(d);
+  const auto centre = [&](std::size_t c) {
+    return std::span<const float>(centres_).subspan(c * d, d);
+  };
+  // The gradient of a class's weights where its bias is the score at its centre.
+  const auto moved = [&](std::span<const float> all, std::size_t c) -> std::span<const float> {
+    if (centres_.empty()) return all.subspan(c * d, d);
+    std::ranges::copy(all.subspan(c * d, d), row.begin());
+    add_scaled(-all[n_weights + c], centre(c), std::span(row));
+    return row;
+  };
   // Both at once where both are due, for the factor is what takes time to read.
   PanelMatrix rows((with_change ? 2 : 1) * n_classes, d);
   for (std::size_t c = 0; c < n_classes; ++c) {
-    rows.set_row(c, std::span<const float>(direction.subspan(c * d, d)));
-    if (with_change) rows.set_row(n_classes + c, change.subspan(c * d, d));
+    rows.set_row(c, moved(direction, c));
+    if (with_change) rows.set_row(n_classes + c, moved(change, c));
   }
   factor_->divide_by_transpose(rows, pool);
-  std::vector<float> row(d);
   for (std::size_t c = n_classes; c < rows.rows(); ++c) {
     rows.get_row(c, std::span(row));
     square += dot(std::span<const float>(row), std::span<const float>(row));
@@ -372,7 +462,13 @@ double Preconditioner::apply(std::span<float> direction, std::span<const float> 
     std::copy_n(rows.panel(q), n_classes * own.width(q), own.panel(q));
   }
   factor_->divide(own, pool);
-  for (std::size_t c = 0; c < n_classes; ++c) own.get_row(c, direction.subspan(c * d, d));
+  scale_by(slopes, 1 / curvature_);
+  for (std::size_t c = 0; c < n_classes; ++c) {
+    const std::span<float> weights = direction.subspan(c * d, d);
+    own.get_row(c, weights);
+    if (centres_.empty()) continue;
+    slopes[c] -= static_cast<float>(dot(centre(c), std::span<const float>(weights)));
+  }
   return square;
 }
 

@@ -21,18 +21,21 @@ constexpr double kLeastCurvature = 1e-3;
 // Blocks of rows that prediction is cut into at least, where there is enough to do.
 constexpr std::size_t kMaxGroups = 16;
 
-// The curvature of each row's loss, averaged over the classes, by the given weights and biases.
+// The curvature of each row's loss in each score, p (1 - p), by the given weights and biases.
 RowCurvatures curvatures_by(const LabelledRows& data, std::span<const float> weights,
                             std::span<const double> bias, ThreadPool* pool, const Poll& poll) {
-  return [=, &poll](std::span<const std::uint32_t> rows, std::span<double> out) {
+  return [=, &poll](std::span<const std::uint32_t> rows, std::span<float> out) {
     const std::size_t k = data.n_classes;
     RowsView view = data.features;
     view.rows = rows.data();
     std::vector<float> probabilities(rows.size() * k);
     softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
+    if (softmax_scores(k) == k) {
+      std::ranges::transform(probabilities, out.begin(), [](float p) { return p * (1 - p); });
+      return;
+    }
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::span<const float> p(probabilities.data() + i * k, k);
-      out[i] = (1.0 - dot(p, p)) / static_cast<double>(k);
+      out[i] = probabilities[2 * i] * probabilities[2 * i + 1];
     }
   };
 }
@@ -111,12 +114,11 @@ std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
   // In the variables of one score, the penalty bends half as much (LinearObjective::penalty_share).
   const double share = softmax_scores(data.n_classes) < data.n_classes ? 0.5 : 1.0;
   if (!weights.empty()) {
-    const CurvedMoments curved =
-        curved_moments(data.features, data.n_rows, data.weights, moments,
-                       curvatures_by(data, weights, bias, pool, poll),
-                       kLeastCurvature / static_cast<double>(data.n_classes), pool, poll);
-    return std::make_shared<const Preconditioner>(curved.moments, curved.curvature, share * l2,
-                                                  pool, poll);
+    const CurvedMoments curved = curved_moments(
+        data.features, data.n_rows, data.weights, moments, softmax_scores(data.n_classes),
+        curvatures_by(data, weights, bias, pool, poll),
+        kLeastCurvature / static_cast<double>(data.n_classes), pool, poll);
+    return std::make_shared<const Preconditioner>(curved, share * l2, pool, poll);
   }
   return bound_metric(data.features, data.n_rows, data.weights, moments,
                       share * softmax_curvature(data.n_classes), share * l2, cheap, pool, poll);
