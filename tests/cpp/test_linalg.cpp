@@ -324,6 +324,81 @@ TEST_CASE("the preconditioner is an inverse, with the same bits for any number o
   }
 }
 
+TEST_CASE("moments by curvature have a centre for each score, and the metric its inverse there") {
+  constexpr std::size_t n = 700;
+  constexpr std::size_t d = 53;
+  constexpr std::size_t k = 4;
+  const auto x = random_matrix(n, d, 9);
+  const auto drawn = random_matrix(n, k, 10);
+  std::vector<float> weights(n);
+  for (std::size_t i = 0; i < n; ++i) weights[i] = static_cast<float>(1 + i % 3);
+  const RowsView view{.data = x.data(), .cols = d, .stride = d, .rows = nullptr};
+  const FeatureMoments plain = feature_moments(view, n, weights.data(), nullptr, {});
+  // No row bends the loss in the last score.
+  const auto curvature_of = [&](std::size_t i, std::size_t c) {
+    return c + 1 < k ? 0.1F * std::abs(drawn[i * k + c]) : 0.0F;
+  };
+  const RowCurvatures curvatures = [&](std::span<const std::uint32_t> rows, std::span<float> out) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::size_t c = 0; c < k; ++c) out[i * k + c] = curvature_of(rows[i], c);
+    }
+  };
+  const auto moments = [&](ThreadPool* pool) {
+    return curved_moments(view, n, weights.data(), plain, k, curvatures, 1e-6, pool, {});
+  };
+  const CurvedMoments found = moments(nullptr);
+  ThreadPool pool(3);
+  CHECK(moments(&pool).centres == found.centres);
+  double total = 0;
+  double mass = 0;
+  for (std::size_t c = 0; c < k; ++c) {
+    std::vector<double> sum(d);
+    double own = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double w = static_cast<double>(weights[i]) * static_cast<double>(curvature_of(i, c));
+      own += w;
+      for (std::size_t j = 0; j < d; ++j) {
+        sum[j] += w * static_cast<double>(x[i * d + j] - plain.mean[j]);
+      }
+    }
+    for (std::size_t j = 0; j < d; ++j) {
+      const double expected = own > 0 ? sum[j] / own : 0.0;
+      CHECK(std::abs(static_cast<double>(found.centres[c * d + j]) - expected) < 1e-5);
+    }
+    mass += own / static_cast<double>(k);
+  }
+  for (const float w : weights) total += static_cast<double>(w);
+  CHECK(found.curvature == doctest::Approx(mass / total).epsilon(1e-5));
+
+  // A block is [A + s m m^T, s m; s m^T, s] for weights and bias, s the curvature, m the centre.
+  const double l2 = 0.01;
+  const Preconditioner metric(found, l2, nullptr, {});
+  const auto g = random_matrix(1, k * (d + 1), 11);
+  std::vector<float> v(g);
+  const double square = metric.apply(v, g, k, nullptr);
+  double worst = 0;
+  for (std::size_t c = 0; c < k; ++c) {
+    const float* m = found.centres.data() + c * d;
+    double score = static_cast<double>(v[k * d + c]);  // at the centre
+    for (std::size_t j = 0; j < d; ++j) {
+      score += static_cast<double>(m[j]) * static_cast<double>(v[c * d + j]);
+    }
+    for (std::size_t i = 0; i < d; ++i) {
+      double product = l2 * static_cast<double>(v[c * d + i]);
+      for (std::size_t j = 0; j < d; ++j) {
+        const double entry = found.moments.gram[std::max(i, j) * d + std::min(i, j)];
+        product += found.curvature * entry * static_cast<double>(v[c * d + j]);
+      }
+      product += found.curvature * static_cast<double>(m[i]) * score;
+      worst = std::max(worst, std::abs(product - static_cast<double>(g[c * d + i])));
+    }
+    worst = std::max(worst, std::abs(found.curvature * score - static_cast<double>(g[k * d + c])));
+  }
+  CHECK(worst < 1e-4);
+  CHECK(square ==
+        doctest::Approx(dot(std::span<const float>(g), std::span<const float>(v))).epsilon(1e-4));
+}
+
 TEST_CASE("a singular Gram matrix without a penalty still has a preconditioner") {
   FeatureMoments moments;
   moments.mean.resize(60);
