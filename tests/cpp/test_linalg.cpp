@@ -276,6 +276,45 @@ TEST_CASE("one score of two classes has the loss and the residuals of two, on ev
   detail::force_simd_target("");
 }
 
+TEST_CASE("residuals of rows that are told apart with certainty are no subnormal numbers") {
+  const auto is_normal = [](float value) { return value == 0 || std::isnormal(value); };
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t k : std::initializer_list<std::size_t>{3, 40}) {
+      constexpr std::size_t n = 40;
+      std::vector<float> score(n * k);
+      for (std::size_t i = 0; i < n; ++i)
+        score[i * k + i % k] = 40.0F + 2.0F * static_cast<float>(i);
+      PanelMatrix scores(n, k);
+      for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+        std::fill_n(scores.panel(g), n * scores.width(g), solver::kPaddingScore);
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        scores.set_row(i, std::span<const float>(score).subspan(i * k, k));
+      }
+      const std::vector<std::int32_t> targets(n, 1);
+      std::vector<float> column(scores.n_panels() * scores.panel_width());
+      const RowLosses found =
+          solver::softmax_residuals(scores, n, targets.data(), nullptr, column.data());
+      CHECK(found.loss > 0);
+      for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t c = 0; c < k; ++c) CHECK(is_normal(at(scores, i, c)));
+      }
+    }
+    PanelMatrix scores(4, 1);
+    std::vector<float> column(scores.width(0));
+    const std::vector<float> score{-90.0F, 90.0F, 100.0F, 1.0F};
+    for (std::size_t i = 0; i < 4; ++i) scores.set_row(i, std::span(score).subspan(i, 1));
+    const std::vector<std::int32_t> targets{0, 1, 0, 1};
+    const RowLosses found =
+        solver::logistic_residuals(scores, 4, targets.data(), nullptr, column.data());
+    CHECK(found.loss == doctest::Approx(100.3133).epsilon(1e-5));
+    for (std::size_t i = 0; i < 4; ++i) CHECK(is_normal(at(scores, i, 0)));
+  }
+  detail::force_simd_target("");
+}
+
 TEST_CASE("the preconditioner is an inverse, with the same bits for any number of threads") {
   for (const std::size_t d : std::initializer_list<std::size_t>{1, 3, 48, 49, 130, 700}) {
     CAPTURE(d);

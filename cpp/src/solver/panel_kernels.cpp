@@ -377,7 +377,14 @@ struct Normaliser {
   float rest = 0;
 };
 
-// Writes exp(score - highest) into row i.
+// e^x for derivatives, which are factors: 0 where it is so small that products with it could leave
+// the normal numbers. Those may take a processor a hundred times as long, and add nothing.
+HWY_INLINE hn::Vec<FloatTag> factor_exp(FloatTag d, hn::Vec<FloatTag> x) {
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, kLeastExponent)), hn::Exp(d, x));
+}
+
+// Writes exp(score - highest) into row i, as factors or exactly.
+template <bool kFactors>
 HWY_INLINE Normaliser exponentials(PanelMatrix& scores, std::size_t i) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
@@ -396,7 +403,8 @@ HWY_INLINE Normaliser exponentials(PanelMatrix& scores, std::size_t i) {
     float* row = scores.panel(g) + i * width;
     for (std::size_t j = 0; j < width; j += lanes) {
       const auto score = hn::Load(d, row + j);
-      const auto e = hn::Exp(d, hn::Sub(score, shift));
+      const auto below = hn::Sub(score, shift);
+      const auto e = kFactors ? factor_exp(d, below) : hn::Exp(d, below);
       const auto is_top = hn::Eq(score, shift);
       hn::Store(e, d, row + j);
       rest = hn::Add(rest, hn::IfThenZeroElse(is_top, e));
@@ -447,7 +455,7 @@ std::size_t narrow_residuals(PanelMatrix& scores, std::size_t n_rows, const std:
     auto count = hn::Zero(d);
     for (std::size_t c = 0; c < k; ++c) {
       const auto is_top = hn::Eq(e[c], top);
-      e[c] = hn::Exp(d, hn::Sub(e[c], top));
+      e[c] = factor_exp(d, hn::Sub(e[c], top));
       rest = hn::Add(rest, hn::IfThenZeroElse(is_top, e[c]));
       count = hn::Add(count, hn::IfThenElseZero(is_top, one));
     }
@@ -494,7 +502,7 @@ RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
   for (std::size_t i = first; i < n_rows; ++i) {
     const auto target = static_cast<std::size_t>(targets[i]);
     const float own = element(scores, i, target);
-    const Normaliser norm = exponentials(scores, i);
+    const Normaliser norm = exponentials<true>(scores, i);
     const float sum = norm.n_highest + norm.rest;
     const float weight = weights != nullptr ? weights[i] : 1.0F;
     const auto factor = hn::Set(d, weight / sum);
@@ -546,7 +554,7 @@ RowLosses logistic_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
     const auto m = hn::Load(d, margin);
     const auto w = hn::Load(d, weight);
     // Small and exact where the row is told apart with ease: neither p - 1 nor log p cancels.
-    const auto tail = hn::Exp(d, hn::Neg(hn::Abs(m)));
+    const auto tail = factor_exp(d, hn::Neg(hn::Abs(m)));
     const auto inverse = hn::Div(one, hn::Add(one, tail));
     const auto wrong = hn::IfThenElse(hn::Gt(m, zero), hn::Mul(tail, inverse), inverse);
     const auto residual = hn::Mul(w, wrong);
@@ -567,7 +575,7 @@ void softmax_rows_impl(PanelMatrix& scores, std::size_t n_rows) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
   for (std::size_t i = 0; i < n_rows; ++i) {
-    const Normaliser norm = exponentials(scores, i);
+    const Normaliser norm = exponentials<false>(scores, i);
     const auto factor = hn::Set(d, 1.0F / (norm.n_highest + norm.rest));
     for (std::size_t g = 0; g < scores.n_panels(); ++g) {
       const std::size_t width = scores.width(g);

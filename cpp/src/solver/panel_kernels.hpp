@@ -23,6 +23,9 @@ RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std:
 /// Turns rows of scores into probabilities, in place.
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows);
 
+/// Residuals and derivatives that would be smaller than e to the power of this come out as 0.
+inline constexpr float kLeastExponent = -64;
+
 /// A score so low that its exponential is 0 beside any real one.
 inline constexpr float kPaddingScore = -1e30F;
 

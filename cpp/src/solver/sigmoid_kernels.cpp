@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "panel_kernels.hpp"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE \
   "solver/sigmoid_kernels.cpp"  // NOLINT(bugprone-suspicious-include): as Highway asks
@@ -61,7 +63,10 @@ RowLosses sigmoid_residuals_impl(PanelMatrix& scores, std::size_t n_rows, const 
         // s > 0 where the score has the wrong sign. The tail exp(-|s|) is small and exact there,
         // so neither the loss log(1 + exp(s)) nor sigmoid(s) cancels.
         const auto s = hn::IfThenElse(yes, hn::Neg(score), score);
-        const auto tail = hn::Exp(d, hn::Neg(hn::Abs(score)));
+        const auto from = hn::Neg(hn::Abs(score));
+        // As panel_kernels' factor_exp.
+        const auto tail =
+            hn::IfThenZeroElse(hn::Lt(from, hn::Set(d, kLeastExponent)), hn::Exp(d, from));
         const auto inverse = hn::Div(one, hn::Add(one, tail));
         const auto wrong = hn::IfThenElse(hn::Ge(s, zero), inverse, hn::Mul(tail, inverse));
         const auto weight =

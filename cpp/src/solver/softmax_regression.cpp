@@ -31,7 +31,10 @@ RowCurvatures curvatures_by(const LabelledRows& data, std::span<const float> wei
     std::vector<float> probabilities(rows.size() * k);
     softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
     if (softmax_scores(k) == k) {
-      std::ranges::transform(probabilities, out.begin(), [](float p) { return p * (1 - p); });
+      // Nor is a curvature, which is a factor too, left to be smaller than normal numbers.
+      const float least = std::exp(solver::kLeastExponent);
+      std::ranges::transform(probabilities, out.begin(),
+                             [least](float p) { return p < least ? 0.0F : p * (1 - p); });
       return;
     }
     for (std::size_t i = 0; i < rows.size(); ++i) {
