@@ -418,7 +418,7 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
   double worst = 0;
   for (std::size_t c = 0; c < k; ++c) {
     const float* m = found.centres.data() + c * d;
-    double score = static_cast<double>(v[k * d + c]);  // at the centre
+    auto score = static_cast<double>(v[k * d + c]);  // at the centre
     for (std::size_t j = 0; j < d; ++j) {
       score += static_cast<double>(m[j]) * static_cast<double>(v[c * d + j]);
     }
