@@ -256,8 +256,9 @@ def fit_softmax(
     L-BFGS with a strong-Wolfe line search, whose first guess of the Hessian is the Gram matrix of
     the centred features. Once as much time was spent on evaluations as such a matrix costs, and
     the loss has halved, a new one is taken in which each row counts by the curvature of its loss,
-    and what earlier steps told is forgotten: the curvature of a log-loss falls about as the loss
-    does, so by then both mislead. Where rows or classes are so few that a Gram matrix would cost
+    and each class's bias is its score where the rows that bend its loss lie; what earlier steps
+    told is forgotten: the curvature of a log-loss falls about as the loss does, so by then both
+    mislead. Where rows or classes are so few that a Gram matrix would cost
     more than it saves, one scale takes its place. With fewer rows than a third of the features, the
     steps are taken in the space that the centred rows span, in which the solution lies: a Cholesky
     factor of the rows' products has the coordinates of the rows for features, and the problem is
@@ -265,7 +266,7 @@ def fit_softmax(
     steps stay in the space of the features. Two classes are fitted by the difference of their
     scores alone, since the penalty makes their weights opposite. Data and products are float32,
     sums over rows float64. The result is the same, bit for bit, for any number of threads. Beside
-    the embeddings, memory is about ``32 * n_features ** 2 + 300 * n_classes * n_features`` bytes
+    the embeddings, memory is about ``32 * n_features ** 2 + 350 * n_classes * n_features`` bytes
     (10 MB more for small problems), with ``l2="auto"`` 600 times ``n_classes * n_features`` more,
     and up to 32 MB a thread that make small problems faster.
 
