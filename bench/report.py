@@ -226,23 +226,30 @@ def groups_rows(results: list[dict[str, Any]]) -> list[str]:
 
 def penalty_rows(results: list[dict[str, Any]]) -> list[str]:
     """Test log-loss and accuracy of each way to fit; the best of the fixed strengths."""
-    lines = [
-        "| network, set | auto, 25 iterations | auto, solved | best fixed, solved | loss ratio |",
-        "|---|---|---|---|---|",
-    ]
+    columns = (
+        "network, set | auto, 25 iterations | auto, solved | best fixed, solved | loss ratio "
+        "| mean of other splits: auto, best fixed | loss ratio"
+    )
+    lines = [f"| {columns} |", "|---" * 7 + "|"]
 
     def words(fit: dict[str, Any]) -> str:
         return f"{fit['log_loss']:.4f}, {100 * fit['accuracy']:.1f} %"
 
+    def ratio_with_error(facts: dict[str, Any]) -> str:
+        return f"{facts['loss_over_best']:.3f} ± {facts['loss_over_best_error']:.3f}"
+
     for result in results:
         fixed = {name: fit for name, fit in result["fits"].items() if name.startswith("l2=")}
         best = min(fixed, key=lambda name: fixed[name]["log_loss"])
+        splits = result["other_splits"]
         lines.append(
             f"| {result['network']}, {result['set']} "
             f"| {words(result['fits']['auto, 25 iterations'])} "
             f"| {words(result['fits']['auto, solved'])} "
             f"| {words(fixed[best])} ({best}) "
-            f"| {result['loss_over_best']:.3f} ± {result['loss_over_best_error']:.3f} |"
+            f"| {ratio_with_error(result)} "
+            f"| {splits['log_loss']['auto, solved']:.4f}, {splits['log_loss'][splits['best']]:.4f} "
+            f"({splits['best']}) | {ratio_with_error(splits)} |"
         )
     return lines
 

@@ -7,9 +7,10 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bench import environment, harness, report
+from bench import environment, harness, penalty, report
 
 PEER = """
 import os, time
@@ -159,6 +160,8 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
 
     fits = {"auto, 25 iterations": fit(0.32), "auto, solved": fit(0.31)}
     fits |= {"l2=0.1": fit(0.4), "l2=0.01": fit(0.3)}
+    splits = {"log_loss": {"auto, solved": 0.33, "l2=0.1": 0.34}, "best": "l2=0.1"}
+    splits |= {"loss_over_best": 0.9706, "loss_over_best_error": 0.01}
     record = {
         "suite": "penalty",
         "date": "2026-01-01T00:00:00+00:00",
@@ -167,10 +170,24 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
         "results": [
             {"network": "net", "set": "photos", "fits": fits}
             | {"loss_over_best": 1.033, "loss_over_best_error": 0.0213}
+            | {"other_splits": splits}
         ],
     }
     text = report.section(record)
-    assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 ± 0.021 |" in text
+    assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 ± 0.021 | 0.3300, 0.3400 (l2=0.1) | 0.971" in text
+
+
+def test_other_splits_have_their_share_of_each_class():
+    y = np.repeat(np.arange(3), (50, 30, 10)).astype(np.int32)
+    x = np.arange(180, dtype=np.float32).reshape(90, 2) % 50 + 50 * y[:, None]
+    mask = penalty.drawn(y, 0.3, np.random.default_rng(1))
+    assert [int(mask[y == label].sum()) for label in range(3)] == [15, 9, 3]
+    assert not np.array_equal(mask, penalty.drawn(y, 0.3, np.random.default_rng(2)))
+    found = penalty.other_splits((x[~mask], y[~mask]), (x[mask], y[mask]))
+    assert set(found["log_loss"]) == {"auto, solved", *(f"l2={l2:g}" for l2 in penalty.FIXED)}
+    assert found["loss_over_best"] == pytest.approx(
+        found["log_loss"]["auto, solved"] / found["log_loss"][found["best"]]
+    )
 
 
 def test_the_report_tells_by_how_much_a_validation_flatters():
