@@ -7,7 +7,8 @@ accuracy, goes down once more on rows in float64, whose making is not timed eith
 has to meet them in float32. One that meets them at none even so takes its tightest tolerance, in
 whichever of the two comes closer to the minimum, and the comparison says so. One that is slower
 than the limit of the case is stopped, and its time is then a lower bound. Peers use one thread or
-all that they may, whichever is faster, chosen for each of the two. The minimum is a lower bound,
+all that they may, whichever is faster, chosen for each of the two. Fits shorter than a fifth of a
+second are repeated for so long, and the mean counts, as `gemm_limit` repeats its products. The minimum is a lower bound,
 from a solution by SciPy's L-BFGS in float64 and the strong convexity of the objective: where the
 biases are the best for the weights, no value is less than this one by more than the squared
 gradient / (2 l2). That is less than a millionth, so it does not matter that the solver starts where

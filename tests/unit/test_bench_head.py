@@ -22,6 +22,7 @@ class Rounded(HeadPeer):
     """Ends as far from the solution as its tolerance, or as the accuracy of its rows, lets it."""
 
     tolerances = (1e-1, 1e-2, 1e-6)
+    least_run_s = 0  # a single fit a run
     floors = MappingProxyType({32: 0.0, 64: 0.0})  # how far off it is, by the bits of its rows
     slow = MappingProxyType({})  # seconds that a fit takes, by the same
 
@@ -234,3 +235,14 @@ def test_a_peer_with_rows_in_float64_fits_in_it(name, far):
     peer.run()
     assert peer.is_good_enough()
     assert peer.weights.dtype == peer.bias.dtype == np.float64
+
+
+def test_short_fits_are_repeated_and_long_ones_are_not(make):
+    peer = make(least_run_s=0.05, slow={32: 0.004})
+    before = len(peer.fits)
+    facts = peer.run()
+    assert 2 <= facts["n_fits"] <= 13
+    assert len(peer.fits) == before + facts["n_fits"]
+    assert 0.004 <= facts["measured_s"] < 0.05
+    assert facts["measured_cpu_s"] < facts["measured_s"], "it slept"
+    assert make(least_run_s=0.05, slow={32: 0.06}).run()["n_fits"] == 1
