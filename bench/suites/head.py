@@ -8,12 +8,12 @@ has to meet them in float32. One that meets them at none even so takes its tight
 whichever of the two comes closer to the minimum, and the comparison says so. One that is slower
 than the limit of the case is stopped, and its time is then a lower bound. Peers use one thread or
 all that they may, whichever is faster, chosen for each of the two. Fits shorter than a fifth of a
-second are repeated for so long, and the mean counts, as `gemm_limit` repeats its products. The minimum is a lower bound,
-from a solution by SciPy's L-BFGS in float64 and the strong convexity of the objective: where the
-biases are the best for the weights, no value is less than this one by more than the squared
-gradient / (2 l2). That is less than a millionth, so it does not matter that the solver starts where
-eyespot ends, which spares hours on the largest shape. `gemm_limit` is no peer but the bare products
-of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
+second are repeated for so long, and the mean counts, as `gemm_limit` repeats its products. The
+minimum is a lower bound, from a solution by SciPy's L-BFGS in float64 and the strong convexity of
+the objective: where the biases are the best for the weights, no value is less than this one by more
+than the squared gradient / (2 l2). That is less than a millionth, so it does not matter that the
+solver starts where eyespot ends, which spares hours on the largest shape. `gemm_limit` is no peer
+but the bare products of as many evaluations as eyespot used, by the fastest BLAS that is to hand.
 
 On the two largest shapes a fit of a peer may take an hour, and a sweep several. There each is given
 a budget of eyespot's time (`BUDGETS`; no more than the limit of the case), fits to its tightest
