@@ -1,4 +1,9 @@
-"""torch.optim.LBFGS with its strong-Wolfe search, on the features as they are."""
+"""torch.optim.LBFGS with its strong-Wolfe search, on the features as they are.
+
+It minimises the sum over the rows, which is the mean that all minimise times their number: it does
+not learn from a step in which the gradient changes by less than 1e-10 along it, as near the minimum
+of a mean. With the mean, float64 took thirty times as long here, or never got there.
+"""
 
 import math
 from contextlib import suppress
@@ -52,6 +57,7 @@ class Peer(BudgetedPeer):
     def descend(self, evaluated=None):
         import torch
 
+        n = len(self.x)
         x, y = torch.from_numpy(self.x), torch.from_numpy(self.y).long()
         layer = torch.nn.Linear(x.shape[1], self.k, dtype=x.dtype)
         torch.nn.init.zeros_(layer.weight)
@@ -61,7 +67,7 @@ class Peer(BudgetedPeer):
             max_iter=20000,
             max_eval=40000,
             history_size=10,
-            tolerance_grad=self.tolerance,
+            tolerance_grad=self.tolerance * n,
             tolerance_change=1e-15,
             line_search_fn="strong_wolfe",
         )
@@ -71,8 +77,8 @@ class Peer(BudgetedPeer):
             nonlocal evaluations
             evaluations += 1
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(layer(x), y)
-            loss = loss + 0.5 * self.l2 * (layer.weight**2).sum()
+            loss = torch.nn.functional.cross_entropy(layer(x), y, reduction="sum")
+            loss = loss + 0.5 * self.l2 * n * (layer.weight**2).sum()
             loss.backward()
             if evaluated is not None:
                 evaluated(loss.item(), layer)
