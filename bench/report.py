@@ -48,7 +48,7 @@ def which(result: dict[str, Any]) -> tuple[Any, ...]:
 
 def summary(records: list[dict[str, Any]]) -> str:
     """Return what the README tells: the accuracies, and a line for most workloads."""
-    rows: dict[tuple[Any, ...], list[str]] = {}
+    rows: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
     tables = []
     for record in records:
         if "accuracy" in record["results"][0] and "plan" not in record["results"][0]:
@@ -67,21 +67,20 @@ def summary(records: list[dict[str, Any]]) -> str:
                 if peer in result["ratios"]
             )
             key = (record["suite"], by_number(result["case"]), result["threads"])
-            if key in rows:  # more peers of a case whose peers were measured in several runs
-                rows[key].append(words)
-                continue
-            row = (
+            start = (
                 f"| {record['suite'].replace('_', ' ')}: {result['case'].replace('_', ' ')} "
                 f"| {result['threads']} "
-                f"| {figures['units_per_second']:,.0f} {result['unit']}/s | {words}"
+                f"| {figures['units_per_second']:,.0f} {result['unit']}/s | "
             )
-            rows[key] = [row]
+            # Where the peers of a case were measured in several runs, the rate is the newest.
+            rows[key] = (start, [*rows.get(key, ("", []))[1], words])
     if rows:
         head = [
             "| workload | threads | eyespot | time of others / eyespot's |",
             "|---|---|---|---|",
         ]
-        tables.append("\n".join([*head, *(f"{', '.join(rows[key])} |" for key in sorted(rows))]))
+        lines = (f"{start}{', '.join(words)} |" for _, (start, words) in sorted(rows.items()))
+        tables.append("\n".join([*head, *lines]))
     return "\n\n".join(tables) or "No result is published yet."
 
 

@@ -119,6 +119,9 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     assert [record["date"][:10] for record in records] == ["2026-01-02", "2026-01-03"]
     lines = [line for line in report.summary(records).splitlines() if "nap: nap" in line]
     assert len(lines) == 1
+    newest = records[-1]["results"][0]
+    rate = newest["peers"]["eyespot"]["units_per_second"]
+    assert f"| {rate:,.0f} {newest['unit']}/s |" in lines[0]
     assert "slow more than 4." in lines[0]
     assert "quick 2." in lines[0] or "quick 3." in lines[0]
 
