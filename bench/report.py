@@ -19,31 +19,43 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
 def newest() -> list[dict[str, Any]]:
-    """Return the records, by suite and then by date, with only the results that none replaced."""
+    """Return the records, by suite and then by date, with only the results that none replaced.
+
+    With budgets, peers may be measured in several runs, and each is beside eyespot's time of its:
+    there it is a peer that a later run of it replaces.
+    """
     records = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
-    records.sort(key=lambda record: record["date"])
-    latest = {
-        (record["suite"], *which(result)): id(result)
-        for record in records
-        for result in record["results"]
-    }
-    alive = set(latest.values())
-    kept = [
-        record | {"results": [result for result in record["results"] if id(result) in alive]}
-        for record in records
-    ]
-    return sorted(
-        (record for record in kept if record["results"]), key=lambda record: record["suite"]
-    )
+    records.sort(key=lambda record: record["date"], reverse=True)
+    later: dict[tuple[Any, ...], set[str]] = {}
+    kept = []
+    for record in records:
+        results = []
+        for result in record["results"]:
+            key = (record["suite"], *which(result))
+            peers = set(result.get("budgets", ())) or {"all"}
+            known = later.setdefault(key, set())
+            left = set() if "all" in known else peers - known
+            known |= peers
+            if left:
+                results.append(without(result, peers - left))
+        if results:
+            kept.append(record | {"results": results})
+    return sorted(kept, key=lambda record: (record["suite"], record["date"]))
 
 
 def which(result: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what was measured, so that a later result of the same takes its place.
-
-    With budgets, peers may be measured in several runs, and each is beside eyespot's time of its.
-    """
+    """Return what was measured, so that a later result of the same takes its place."""
     names = ("case", "threads", "backbone", "network", "set", "plan", "groups")
-    return (*map(result.get, names), *sorted(result.get("budgets", ())))
+    return tuple(map(result.get, names))
+
+
+def without(result: dict[str, Any], peers: set[str]) -> dict[str, Any]:
+    """Return a result without some of its peers."""
+    parts = [part for part in ("peers", "ratios", "budgets") if part in result]
+    return result | {
+        part: {peer: facts for peer, facts in result[part].items() if peer not in peers}
+        for part in parts
+    }
 
 
 def summary(records: list[dict[str, Any]]) -> str:

@@ -105,13 +105,13 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     measure, _ = race
     facts = environment.describe()
     (tmp_path / "results").mkdir()
-    for day, peer in ((1, "slow"), (2, "slow"), (3, "quick")):
+    for day, peers in ((1, ["slow", "quick"]), (2, ["slow"]), (3, ["quick"])):
         record = {
             "suite": "nap",
             "date": f"2026-01-0{day}T00:00:00+00:00",
             "repeat": 1,
             "environment": facts,
-            "results": [measure(peers=["eyespot", peer])],
+            "results": [measure(peers=["eyespot", *peers])],
         }
         (tmp_path / "results" / f"{day}.json").write_text(json.dumps(record))
     monkeypatch.setattr(report, "HERE", tmp_path)
@@ -124,6 +124,10 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     assert f"| {rate:,.0f} {newest['unit']}/s |" in lines[0]
     assert "slow more than 4." in lines[0]
     assert "quick 2." in lines[0] or "quick 3." in lines[0]
+    (tmp_path / "results" / "3.json").unlink()
+    oldest = report.newest()[0]["results"][0]
+    assert list(oldest["peers"]) == ["eyespot", "quick"], "the other was measured again later"
+    assert list(oldest["ratios"]) == list(oldest["budgets"]) == ["quick"]
 
 
 def test_the_report_does_not_take_a_fit_that_ended_short_for_one_that_got_there():
