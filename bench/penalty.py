@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from bench.suites.head import Rows
 
-FIXED = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)
+FIXED = {f"l2={l2:g}": l2 for l2 in (1.0, 1e-1, 1e-2, 1e-3, 1e-4)}
 SOLVED = 2000
 N_SPLITS = 20
 
@@ -60,9 +60,8 @@ def measure(model: Path, photos: Path) -> dict[str, Any]:
     test = embeddings(model, photos / "test")
     fit_softmax(*train, int(train[1].max()) + 1, l2=1.0)  # warms up
     fits = {"auto, 25 iterations": fitted(train, test)} | solved_fits(train, test)
-    fixed = [fits[f"l2={l2:g}"] for l2 in FIXED]
-    best = min(fixed, key=lambda facts: float(facts["log_loss"]))
-    ratio, errors = compared(fits["auto, solved"]["losses"], best["losses"])
+    best = min((fits[name] for name in FIXED), key=lambda facts: float(facts["log_loss"]))
+    ratio, deviation = compared(fits["auto, solved"]["losses"], best["losses"])
     for facts in fits.values():
         del facts["losses"]
     return {
@@ -70,12 +69,13 @@ def measure(model: Path, photos: Path) -> dict[str, Any]:
         "n_test": len(test[1]),
         "fits": fits,
         "loss_over_best": ratio,
-        "loss_over_best_error": errors / len(test[1]) ** 0.5,
+        "loss_over_best_error": deviation / len(test[1]) ** 0.5,
         "other_splits": other_splits(train, test),
     }
 
 
 def fitted(train: Rows, test: Rows, **options: Any) -> dict[str, Any]:
+    """Return what `score` says on `test` of a fit to `train`, and what the fit took."""
     start = time.perf_counter()
     found = fit_softmax(*train, int(train[1].max()) + 1, **options)
     seconds = time.perf_counter() - start
@@ -85,43 +85,46 @@ def fitted(train: Rows, test: Rows, **options: Any) -> dict[str, Any]:
 
 
 def solved_fits(train: Rows, test: Rows) -> dict[str, dict[str, Any]]:
-    fits = {"auto, solved": fitted(train, test, max_iterations=SOLVED)}
-    for l2 in FIXED:
-        fits[f"l2={l2:g}"] = fitted(train, test, l2=l2, max_iterations=SOLVED)
-    return fits
+    strengths = {"auto, solved": "auto"} | FIXED
+    return {
+        name: fitted(train, test, l2=l2, max_iterations=SOLVED) for name, l2 in strengths.items()
+    }
 
 
 def compared(losses: NDArray[np.float64], best: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ratio of the means, and the deviation of one that had a single pair."""
+    """Return the ratio of the mean losses, and its standard deviation if there were one pair."""
     ratio = float(losses.mean() / best.mean())
     # The mean of these differences is 0, so their spread is that of the ratio.
     return ratio, float(np.std(losses - ratio * best) / best.mean())
 
 
 def other_splits(train: Rows, test: Rows) -> dict[str, Any]:
-    x, y = (np.concatenate(parts) for parts in zip(train, test, strict=True))
-    _, first = np.unique(x, axis=0, return_index=True)
-    x, y = x[np.sort(first)], y[np.sort(first)]
+    """Return the mean losses over `N_SPLITS` splits of all rows, and how they compare."""
+    x, y = distinct(*(np.concatenate(parts) for parts in zip(train, test, strict=True)))
     share = len(test[1]) / (len(train[1]) + len(test[1]))
     losses: dict[str, list[float]] = {}
-    accuracies: list[float] = []
     for seed in range(N_SPLITS):
         is_test = drawn(y, share, np.random.default_rng(seed))
         fits = solved_fits((x[~is_test], y[~is_test]), (x[is_test], y[is_test]))
         for name, facts in fits.items():
             losses.setdefault(name, []).append(facts["log_loss"])
-        accuracies.append(fits["auto, solved"]["accuracy"])
     means = {name: float(np.mean(found)) for name, found in losses.items()}
-    best = min((f"l2={l2:g}" for l2 in FIXED), key=means.__getitem__)
+    best = min(FIXED, key=means.__getitem__)
     ratio, deviation = compared(np.array(losses["auto, solved"]), np.array(losses[best]))
     return {
         "n_splits": N_SPLITS,
         "log_loss": means,
-        "accuracy": float(np.mean(accuracies)),
         "best": best,
         "loss_over_best": ratio,
         "loss_over_best_error": deviation * (1 / N_SPLITS + share / (1 - share)) ** 0.5,
     }
+
+
+def distinct(x: NDArray[np.float32], y: NDArray[np.int32]) -> Rows:
+    """Return the rows without those that equal one before them, and their labels."""
+    _, first = np.unique(x, axis=0, return_index=True)
+    first.sort()
+    return x[first], y[first]
 
 
 def drawn(y: NDArray[np.int32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -15,6 +15,8 @@ from typing import Any
 HERE = Path(__file__).parent
 #: Which augmentations the README tells of; the single operations, won and lost, are in the docs.
 HEADLINES = ("chain", "8 variants")
+#: In place of the peers that a result replaces, where it was not measured peer by peer.
+ALL = "all"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 
@@ -32,9 +34,9 @@ def newest() -> list[dict[str, Any]]:
         results = []
         for result in record["results"]:
             key = (record["suite"], *which(result))
-            peers = set(result.get("budgets", ())) or {"all"}
+            peers = set(result.get("budgets", ())) or {ALL}
             known = later.setdefault(key, set())
-            left = set() if "all" in known else peers - known
+            left = set() if ALL in known else peers - known
             known |= peers
             if left:
                 results.append(without(result, peers - left))

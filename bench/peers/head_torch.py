@@ -1,8 +1,9 @@
 """torch.optim.LBFGS with its strong-Wolfe search, on the features as they are.
 
-It minimises the sum over the rows, which is the mean that all minimise times their number: it does
-not learn from a step in which the gradient changes by less than 1e-10 along it, as near the minimum
-of a mean. With the mean, float64 took thirty times as long here, or never got there.
+The objective is the sum over the rows, which is the mean that the others minimise times the number
+of rows: torch's L-BFGS does not learn from a step along which the gradient changes by less than
+1e-10, as it does near the minimum of a mean. There, float64 took thirty times as long, or never
+came to the bounds.
 """
 
 import math

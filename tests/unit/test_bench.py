@@ -177,14 +177,20 @@ def test_the_report_of_penalties_names_the_best_fixed_strength():
     assert "| 0.3000, 90.0 % (l2=0.01) | 1.033 ± 0.021 | 0.3300, 0.3400 (l2=0.1) | 0.971" in text
 
 
-def test_other_splits_have_their_share_of_each_class():
+def test_other_splits_have_no_row_twice_and_their_share_of_each_class():
     y = np.repeat(np.arange(3), (50, 30, 10)).astype(np.int32)
     x = np.arange(180, dtype=np.float32).reshape(90, 2) % 50 + 50 * y[:, None]
+    twice = penalty.distinct(np.concatenate([x, x[:7]]), np.concatenate([y, y[:7]]))
+    first = [i for i in range(90) if not (x[:i] == x[i]).all(axis=1).any()]
+    assert len(first) < 90
+    for rows, expected in zip(twice, (x[first], y[first]), strict=True):
+        np.testing.assert_array_equal(rows, expected)
     mask = penalty.drawn(y, 0.3, np.random.default_rng(1))
     assert [int(mask[y == label].sum()) for label in range(3)] == [15, 9, 3]
     assert not np.array_equal(mask, penalty.drawn(y, 0.3, np.random.default_rng(2)))
     found = penalty.other_splits((x[~mask], y[~mask]), (x[mask], y[mask]))
-    assert set(found["log_loss"]) == {"auto, solved", *(f"l2={l2:g}" for l2 in penalty.FIXED)}
+    fixed = {"l2=1", "l2=0.1", "l2=0.01", "l2=0.001", "l2=0.0001"}
+    assert set(found["log_loss"]) == {"auto, solved"} | fixed
     assert found["loss_over_best"] == pytest.approx(
         found["log_loss"]["auto, solved"] / found["log_loss"][found["best"]]
     )
