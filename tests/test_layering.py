@@ -27,7 +27,8 @@ HEADER_EDGES: dict[str, set[str]] = {
     # solver column
     "linalg": BASE,
     "lbfgs": BASE | {"linalg"},
-    "preconditioner": BASE | {"linalg"},
+    "feature_moments": BASE | {"linalg"},
+    "preconditioner": BASE | {"linalg", "feature_moments"},
     "linear_objective": BASE | {"linalg", "lbfgs", "preconditioner"},
     "softmax_regression": BASE | {"linalg", "lbfgs", "preconditioner", "linear_objective"},
     "multilayer_perceptron": BASE | {"linalg", "lbfgs", "softmax_regression"},
@@ -44,6 +45,7 @@ SOURCE_FOLDERS: dict[str, set[str]] = {
     | {
         "linalg",
         "lbfgs",
+        "feature_moments",
         "preconditioner",
         "linear_objective",
         "softmax_regression",

@@ -377,13 +377,15 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
   const auto curvature_of = [&](std::size_t i, std::size_t c) {
     return c + 1 < k ? 0.1F * std::abs(drawn[i * k + c]) : 0.0F;
   };
-  const RowCurvatures curvatures = [&](std::span<const std::uint32_t> rows, std::span<float> out) {
+  const auto of = [&](std::span<const std::uint32_t> rows, std::span<float> out) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       for (std::size_t c = 0; c < k; ++c) out[i * k + c] = curvature_of(rows[i], c);
     }
   };
+  const ScoreCurvatures curvatures{.of = of};
   const auto moments = [&](ThreadPool* pool) {
-    return curved_moments(view, n, weights.data(), plain, k, curvatures, 1e-6, pool, {});
+    return curved_moments(view, n, weights.data(), plain, curvatures,
+                          {.n_scores = k, .least = 1e-6}, pool, {});
   };
   const CurvedMoments found = moments(nullptr);
   ThreadPool pool(3);
@@ -411,7 +413,7 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
 
   // A block is [A + s m m^T, s m; s m^T, s] for weights and bias, s the curvature, m the centre.
   const double l2 = 0.01;
-  const Preconditioner metric(found, l2, nullptr, {});
+  const Preconditioner metric(view, found, l2, nullptr, {});
   const auto g = random_matrix(1, k * (d + 1), 11);
   std::vector<float> v(g);
   const double square = metric.apply(v, g, k, nullptr);

@@ -130,6 +130,21 @@ def test_a_resumed_fit_is_the_same_bits_as_one_without_a_pause(n, d, k):
         assert second.n_evaluations == whole.n_evaluations
 
 
+@pytest.mark.parametrize("k", [2, 6])
+def test_a_fit_with_active_rows_is_the_same_bits_for_any_threads_and_pauses(k):
+    x, y = problem(n=900, d=500, k=k, noise=0.8)
+    options = {"l2": 1e-4, "tolerance": 1e-6}
+    whole = fit_softmax(x, y, k, **options, max_iterations=30)
+    # Beyond half as many features as rows there is no other metric at a point.
+    assert whole.state["metric_x"].size > 0
+    for pause in (11, 20, 29):
+        first = fit_softmax(x, y, k, **options, max_iterations=pause, n_threads=2)
+        second = fit_softmax(x, y, k, **options, max_iterations=30, n_threads=5, state=first.state)
+        assert second.weights.tobytes() == whole.weights.tobytes()
+        assert second.bias.tobytes() == whole.bias.tobytes()
+        assert second.n_evaluations == whole.n_evaluations
+
+
 @pytest.mark.parametrize(("n", "d"), [(400, 37), (100, 310)])
 def test_a_resumed_fit_has_the_predictions_to_calibrate_by(n, d):
     x, y = problem(n=n, d=d)

@@ -97,17 +97,19 @@ class RowSpace;
 class LinearFit {
  public:
   /// The metric that suits the way on from a point with the given weights (for the features as they
-  /// are) and biases; when these are empty, from anywhere.
+  /// are) and biases, or null where it is not known to be better; when these are empty, from
+  /// anywhere.
   using MetricAt = std::function<std::shared_ptr<const Preconditioner>(
-      std::span<const float> weights, std::span<const double> bias, const Poll& poll)>;
+      std::span<const float> weights, std::span<const double> bias, const MetricKind& kind,
+      const Poll& poll)>;
 
   /// What is fitted, and where the steps are taken.
   struct Problem {
     std::unique_ptr<LinearObjective> objective;     ///< of the features as given
     std::shared_ptr<const solver::RowSpace> space;  ///< of the rows, or null, and then
     std::unique_ptr<LinearObjective> in_space;      ///< the objective of the coordinates in it
-    double metric_cost = 0;  ///< of a metric at a point, in evaluations; infinite for none
-    MetricAt metric_at;      ///< for where the steps are taken
+    MetricPlan plan;
+    MetricAt metric_at;  ///< for where the steps are taken
   };
 
   /// All that two pauses may differ in.
@@ -144,7 +146,8 @@ class LinearFit {
   [[nodiscard]] const LbfgsOptions& options() const noexcept { return options_; }
 
  private:
-  void take_metric(std::span<const double> x, const Poll& poll);
+  // False where there is none for this point: the one before stays.
+  bool take_metric(std::span<const double> x, bool is_long, const Poll& poll);
   [[nodiscard]] Objective at(const Poll& poll) const;
   [[nodiscard]] Metric metric() const;
   // The objective that the minimiser sees.

@@ -53,11 +53,12 @@ class SoftmaxObjective final : public LinearObjective {
                                     const Poll& poll);
 
 /// The metric for a fit's way on from the given weights and biases, or from anywhere when these are
-/// empty; then of a Gram matrix only when it is `cheap`. `moments` need none.
+/// empty. Null where it is not known to be better than the one for anywhere. `moments` need no Gram
+/// matrix.
 [[nodiscard]] std::shared_ptr<const Preconditioner> softmax_metric(
     const LabelledRows& data, const FeatureMoments& moments, double l2,
-    std::span<const float> weights, std::span<const double> bias, bool cheap, ThreadPool* pool,
-    const Poll& poll);
+    std::span<const float> weights, std::span<const double> bias, const MetricKind& kind,
+    ThreadPool* pool, const Poll& poll);
 
 /// What held-out rows say of one strength of the penalty.
 struct PathPoint {

@@ -229,8 +229,10 @@ PathResult cross_validate(const LabelledRows& given, const FeatureMoments& given
   LabelledRows data = given;
   data.features = seen.features;
   const FeatureMoments& moments = seen.moments;
-  const bool with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
-                                                  softmax_scores(data.n_classes), options.n_folds);
+  // Without active rows, which cost more than they save on the short way from strength to strength.
+  const MetricKind kind{.with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
+                                                              softmax_scores(data.n_classes),
+                                                              options.n_folds)};
   const solver::PathProblem problem{
       .n_rows = data.n_rows,
       .n_classes = data.n_classes,
@@ -244,8 +246,9 @@ PathResult cross_validate(const LabelledRows& given, const FeatureMoments& given
           },
       .metric =
           [&](double l2, std::span<const float> weights, std::span<const double> bias) {
-            return softmax_metric(data, moments, l2, with_gram ? weights : std::span<const float>(),
-                                  bias, with_gram, pool, poll);
+            return softmax_metric(data, moments, l2,
+                                  kind.with_gram ? weights : std::span<const float>(), bias, kind,
+                                  pool, poll);
           },
       .loss = [&](solver::Fold& one, const Poll& go) { return held_out_loss(data, one, go); }};
   PathResult result = solver::run_path(problem, fold, path, options, pool, poll);

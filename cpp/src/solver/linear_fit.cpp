@@ -10,11 +10,9 @@ namespace eyespot {
 
 namespace {
 
-// Evaluations after which a metric may be taken again, at the least, and the part of the objective
-// that may be left by then: the curvature of a log-loss falls about as the loss does, and a metric
-// that is off by less than a factor of two is not worth another one.
-constexpr double kLeastEvaluations = 8;
-constexpr double kFarBelow = 0.5;
+// The part of the objective that may be left where a metric is taken again: the curvature of a
+// log-loss falls about as the loss does.
+constexpr double kFarBelow = 0.75;
 
 }  // namespace
 
@@ -39,8 +37,8 @@ Metric LinearFit::metric() const {
   };
 }
 
-void LinearFit::take_metric(std::span<const double> x, const Poll& poll) {
-  progress_.metric_x.assign(x.begin(), x.end());
+bool LinearFit::take_metric(std::span<const double> x, bool is_long, const Poll& poll) {
+  const MetricKind& kind = is_long ? problem_.plan.later : problem_.plan.first;
   std::vector<float> weights;
   std::vector<double> bias;
   if (!x.empty()) {
@@ -48,15 +46,19 @@ void LinearFit::take_metric(std::span<const double> x, const Poll& poll) {
     bias.resize(inner().n_classes());
     inner().solution(x, weights, bias);
   }
-  metric_ = problem_.metric_at(weights, bias, poll);
+  std::shared_ptr<const Preconditioner> metric = problem_.metric_at(weights, bias, kind, poll);
+  if (!metric) return false;
+  metric_ = std::move(metric);
+  progress_.metric_x.assign(x.begin(), x.end());
+  return true;
 }
 
 void LinearFit::start(std::vector<double> x, const Poll& poll, const LbfgsState* like,
                       double added_l2) {
   progress_ = Progress{};
   if (problem_.space && !x.empty()) x = problem_.space->to_rows(x, inner().n_scores(), pool_);
-  const bool here = !x.empty() && problem_.metric_cost <= kCheapMetric;
-  take_metric(here ? std::span<const double>(x) : std::span<const double>(), poll);
+  const bool here = !x.empty() && std::isfinite(problem_.plan.every_first);
+  if (!here || !take_metric(x, false, poll)) take_metric({}, false, poll);
   if (x.empty()) x = inner().start();
   LbfgsState& state = progress_.minimiser;
   if (like != nullptr) {
@@ -75,14 +77,18 @@ StopReason LinearFit::step(const Poll& poll) {
   if (state.x.empty()) {
     throw Error(ErrorCode::invalid_argument, "step", "called before a start");
   }
-  // Once as much was spent on evaluations as a metric costs here, where only the rows that are not
-  // told apart with ease count, one pays if the loss bends otherwise.
+  // Whether this is a long way by now follows from the evaluations alone, so that a state need not
+  // tell of what kind its metric was.
   const auto spent = static_cast<double>(state.n_evaluations - progress_.metric_evaluations);
-  if (spent >= std::max(0.5 * problem_.metric_cost, kLeastEvaluations) &&
-      state.value < kFarBelow * progress_.metric_value) {
-    take_metric(state.x, poll);
-    lbfgs_forget(state);
-    progress_.metric_value = state.value;
+  const MetricPlan& plan = problem_.plan;
+  const bool is_long = plan.is_long(state.n_evaluations);
+  const bool is_new = is_long && !plan.is_long(progress_.metric_evaluations);
+  if (is_new || (spent >= (is_long ? plan.every_later : plan.every_first) &&
+                 state.value < kFarBelow * progress_.metric_value)) {
+    if (take_metric(state.x, is_long, poll)) {
+      lbfgs_forget(state);
+      progress_.metric_value = state.value;
+    }
     progress_.metric_evaluations = state.n_evaluations;
   }
   const std::uint64_t before = state.iteration;
@@ -118,7 +124,10 @@ void LinearFit::resume(Progress progress, const Poll& poll) {
   }
   const std::vector<double> x = std::move(progress.metric_x);
   progress_ = std::move(progress);
-  take_metric(x, poll);
+  // What another version took here, this one may not take.
+  if (!take_metric(x, problem_.plan.is_long(progress_.metric_evaluations), poll)) {
+    take_metric({}, false, poll);
+  }
 }
 
 }  // namespace eyespot

@@ -51,6 +51,7 @@ struct LinearObjective::Impl {
   std::size_t n_blocks = 0;
   std::size_t n_groups = 0;
   std::vector<Partial> partials;
+  std::vector<double> sum;  // of their gradients
   std::vector<Scratch> scratch;
   std::vector<PanelMatrix> kept;  // the packed blocks, or empty
   std::vector<float> weights;     // as the products have them
@@ -137,11 +138,24 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
                          [](double w) { return static_cast<float>(w); });
   m.scores.set(m.weights, x.subspan(n_weights), m.padding);
 
+  ThreadPool* const workers =
+      solver::pool_for(m.pool, n_weights * m.n_rows, solver::kWorthMultiplying);
+  // One thread adds up group after group: what it has of them stays in the cache.
+  const bool in_order = solver::worker_count(workers) == 1 || m.n_groups == 1;
+  const std::size_t n_sums = panel_sums(m.n_scores, m.scores.weights());
+  if (in_order) m.sum.assign(n_sums, 0.0);
   const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
     Partial& partial = m.partials[group];
     Scratch& own = m.scratch[worker];
+    const std::size_t begin = m.n_blocks * group / m.n_groups;
+    const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
+    // Sums of one chunk are float32's, so that it does not matter what they are added to.
+    const bool directly = in_order && end - begin == 1;
+    std::vector<double>& sum = directly   ? m.sum
+                               : in_order ? m.partials[0].gradient
+                                          : partial.gradient;
     // Here and not before: an objective that is never evaluated still tells weights from variables.
-    partial.gradient.assign(panel_sums(m.n_scores, m.scores.weights()), 0.0);
+    if (!directly) sum.assign(n_sums, 0.0);
     std::ranges::fill(partial.column, 0.0);
     partial.loss = 0;
     partial.n_correct = 0;
@@ -150,8 +164,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
       own.scores = PanelMatrix(m.rows_per_block, m.n_scores);
       own.column.resize(partial.column.size());
     }
-    const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
-    for (std::size_t block = m.n_blocks * group / m.n_groups; block < end; ++block) {
+    for (std::size_t block = begin; block < end; ++block) {
       if (!go()) return;
       const std::size_t first = block * m.rows_per_block;
       const std::size_t count = std::min(m.rows_per_block, m.n_rows - first);
@@ -169,23 +182,25 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
       for (std::size_t c = 0; c < own.column.size(); ++c) {
         partial.column[c] += static_cast<double>(own.column[c]);
       }
-      accumulate_transposed(own.scores, rows, count, partial.gradient.data());
+      accumulate_transposed(own.scores, rows, count, sum.data());
     }
+    if (in_order && !directly) add_scaled(1.0, std::span<const double>(sum), std::span(m.sum));
   };
-  solver::run_blocks(solver::pool_for(m.pool, n_weights * m.n_rows, solver::kWorthMultiplying),
-                     m.n_groups, poll, run_group);
+  solver::run_blocks(workers, m.n_groups, poll, run_group);
 
   // Join the groups, always in the same order, class by class.
   const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
   const PanelMatrix& weights = m.scores.weights();
+  const std::size_t n_joined = in_order ? 1 : m.n_groups;
   const auto join = [&](std::size_t c, std::size_t, const auto&) {
     const auto out = gradient.subspan(c * d, d);
     for (std::size_t q = 0; q < weights.n_panels(); ++q) {
       const std::size_t first = q * weights.panel_width();
       const std::size_t offset = first * m.n_scores + c * weights.width(q);
       const std::size_t used = weights.used(q);
-      std::copy_n(m.partials[0].gradient.data() + offset, used, out.data() + first);
-      for (std::size_t group = 1; group < m.n_groups; ++group) {
+      std::copy_n((in_order ? m.sum : m.partials[0].gradient).data() + offset, used,
+                  out.data() + first);
+      for (std::size_t group = 1; group < n_joined; ++group) {
         const double* part = m.partials[group].gradient.data() + offset;
         for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
       }

@@ -29,6 +29,10 @@ constexpr std::size_t kTileRows = 4;
 #endif
 // Inner panels per pass: the slice of the right factor that a pass reads stays in L1.
 constexpr std::size_t kInnerPanels = 3;
+// Rows that are packed at a time, so that the writes to a panel follow one another, and floats in a
+// cache line.
+constexpr std::size_t kPackedRows = 8;
+constexpr std::size_t kLine = 16;
 
 std::size_t vector_lanes() {
   return hn::Lanes(FloatTag());
@@ -346,25 +350,30 @@ void pack_rows_impl(const RowsView& source, std::size_t first, std::size_t count
                     const float* offset, const float* scale, PanelMatrix& out) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
-  for (std::size_t i = 0; i < count; ++i) {
-    const float* HWY_RESTRICT row = source.row(first + i);
-    const float factor = scale != nullptr ? scale[i] : 1.0F;
-    const auto factors = hn::Set(d, factor);
+  for (std::size_t begin = 0; begin < count; begin += kPackedRows) {
+    const std::size_t end = std::min(begin + kPackedRows, count);
     for (std::size_t q = 0; q < out.n_panels(); ++q) {
       const std::size_t width = out.width(q);
       const std::size_t used = out.used(q);
-      const float* HWY_RESTRICT from = row + q * out.panel_width();
-      float* HWY_RESTRICT to = out.panel(q) + i * width;
       const float* shift = offset != nullptr ? offset + q * out.panel_width() : nullptr;
-      std::size_t j = 0;
-      for (; j + lanes <= used; j += lanes) {
-        auto x = hn::LoadU(d, from + j);
-        if (shift != nullptr) x = hn::Sub(x, hn::LoadU(d, shift + j));
-        if (scale != nullptr) x = hn::Mul(x, factors);
-        hn::Store(x, d, to + j);
+      for (std::size_t i = begin; i < end; ++i) {
+        const float* HWY_RESTRICT from = source.row(first + i) + q * out.panel_width();
+        float* HWY_RESTRICT to = out.panel(q) + i * width;
+        const float factor = scale != nullptr ? scale[i] : 1.0F;
+        const auto factors = hn::Set(d, factor);
+        const float* ahead =
+            source.row(first + std::min(i + kPackedRows, count - 1)) + q * out.panel_width();
+        for (std::size_t p = 0; p < used; p += kLine) hwy::Prefetch(ahead + p);
+        std::size_t j = 0;
+        for (; j + lanes <= used; j += lanes) {
+          auto x = hn::LoadU(d, from + j);
+          if (shift != nullptr) x = hn::Sub(x, hn::LoadU(d, shift + j));
+          if (scale != nullptr) x = hn::Mul(x, factors);
+          hn::Store(x, d, to + j);
+        }
+        for (; j < used; ++j) to[j] = (from[j] - (shift != nullptr ? shift[j] : 0.0F)) * factor;
+        for (; j < width; ++j) to[j] = 0.0F;
       }
-      for (; j < used; ++j) to[j] = (from[j] - (shift != nullptr ? shift[j] : 0.0F)) * factor;
-      for (; j < width; ++j) to[j] = 0.0F;
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include "blocks.hpp"
 #include "linear_blocks.hpp"
+#include "row_products.hpp"
 
 namespace eyespot::solver {
 
@@ -17,8 +18,6 @@ constexpr std::size_t kFewer = 3;
 // what tells it from the others would be told from rounding by a few digits only.
 constexpr double kLost = 4e-6;
 constexpr double kClear = 1e-3;
-// Features whose rows are turned at a time: few, so that the lines written to stay in the cache.
-constexpr std::size_t kStrip = 96;
 // Rows that are packed at a time where weights become coordinates, or these weights.
 constexpr std::size_t kBlock = 96;
 
@@ -40,52 +39,6 @@ std::shared_ptr<const RowSpace> RowSpace::of(const RowsView& features, std::size
 RowSpace::RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments)
     : features_(features), n_rows_(n_rows), mean_(moments.mean) {}
 
-// Writes features [first, first + count) of the centred rows of panel q, as its columns.
-void RowSpace::turn(std::size_t first, std::size_t count, std::size_t q, PanelMatrix& out) const {
-  const std::size_t width = out.width(q);
-  const float* shift = mean_.data() + first;
-  for (std::size_t begin = 0; begin < count; begin += kStrip) {
-    const std::size_t end = std::min(begin + kStrip, count);
-    for (std::size_t i = 0; i < out.used(q); ++i) {
-      const float* from = features_.row(q * out.panel_width() + i) + first;
-      float* to = out.panel(q) + i;
-      for (std::size_t j = begin; j < end; ++j) to[j * width] = from[j] - shift[j];
-    }
-  }
-}
-
-// X X^T, the lower triangle: the Gram matrix of the transpose of X, of which some rows at a time
-// are made, so few that they stay in the cache.
-std::vector<double> RowSpace::products(ThreadPool* pool, const Poll& poll) const {
-  const std::size_t n = n_rows_;
-  const std::size_t d = features_.cols;
-  ThreadPool* const workers = pool_for(pool, n * n * d / 2, kWorthMultiplying);
-  PanelMatrix turned(kAccumulateRows, n);
-  std::vector<double> sums(panel_sums(n, turned));
-  for (std::size_t first = 0; first < d; first += kAccumulateRows) {
-    const std::size_t count = std::min(kAccumulateRows, d - first);
-    // A panel of the transpose a task; once all are there, a panel of the products.
-    for (const bool turning : {true, false}) {
-      run_blocks(workers, turned.n_panels(), poll, [&](std::size_t q, std::size_t, const auto&) {
-        if (turning) {
-          turn(first, count, q, turned);
-        } else {
-          accumulate_gram(turned, count, q, sums.data());
-        }
-      });
-    }
-  }
-  std::vector<double> out(n * n);
-  for (std::size_t q = 0; q < turned.n_panels(); ++q) {
-    const std::size_t first = q * turned.panel_width();
-    for (std::size_t i = first; i < n; ++i) {
-      const double* from = sums.data() + first * n + i * turned.width(q);
-      std::copy_n(from, std::min(i + 1 - first, turned.used(q)), out.data() + i * n + first);
-    }
-  }
-  return out;
-}
-
 // The first row that equals row i: that row itself where there is none before it.
 std::size_t RowSpace::first_equal(std::size_t i) const {
   const float* own = features_.row(i);
@@ -95,7 +48,7 @@ std::size_t RowSpace::first_equal(std::size_t i) const {
 }
 
 bool RowSpace::factorise(double constant, ThreadPool* pool, const Poll& poll) {
-  std::vector<double> gram = products(pool, poll);
+  std::vector<double> gram = row_products(features_, n_rows_, mean_, pool, poll);
   for (double& product : gram) product += constant;
   factor_ = Cholesky(n_rows_);  // in the memory that the products have left
   if (!factor_.factorise(gram, 1, 0, {.least = kClear, .lost = kLost}, pool, poll)) return false;

@@ -52,8 +52,6 @@ class RowSpace {
 
  private:
   RowSpace(const RowsView& features, std::size_t n_rows, const FeatureMoments& moments);
-  void turn(std::size_t first, std::size_t count, std::size_t q, PanelMatrix& out) const;
-  [[nodiscard]] std::vector<double> products(ThreadPool* pool, const Poll& poll) const;
   using Map = std::vector<float> (RowSpace::*)(std::span<const float>, ThreadPool*) const;
   [[nodiscard]] std::vector<double> mapped(std::span<const double> x, std::size_t n_scores, Map map,
                                            ThreadPool* pool) const;

@@ -126,11 +126,13 @@ LinearFit sigmoid_fit(const MultiLabelRows& data, double l2, const LbfgsOptions&
     inner.features = seen.features;
     problem.in_space = std::make_unique<SigmoidObjective>(inner, seen.moments, l2, pool);
   }
-  const double cost = gram_cost(data.n_rows, seen.features.cols, data.n_classes);
-  problem.metric_cost = std::numeric_limits<double>::infinity();
-  problem.metric_at = [=](std::span<const float>, std::span<const double>, const Poll& go) {
+  // The first one only, for there is none that knows of a point.
+  problem.plan.first.with_gram =
+      metric_plan(data.n_rows, seen.features.cols, data.n_classes).first.with_gram;
+  problem.metric_at = [=](std::span<const float>, std::span<const double>, const MetricKind& kind,
+                          const Poll& go) {
     return bound_metric(seen.features, data.n_rows, data.weights, seen.moments,
-                        sigmoid_curvature(data), l2, cost <= kCheapMetric, pool, go);
+                        sigmoid_curvature(data), l2, kind.with_gram, pool, go);
   };
   return {std::move(problem), options, pool};
 }

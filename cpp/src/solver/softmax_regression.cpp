@@ -21,26 +21,28 @@ constexpr double kLeastCurvature = 1e-3;
 // Blocks of rows that prediction is cut into at least, where there is enough to do.
 constexpr std::size_t kMaxGroups = 16;
 
-// The curvature of each row's loss in each score, p (1 - p), by the given weights and biases.
-RowCurvatures curvatures_by(const LabelledRows& data, std::span<const float> weights,
-                            std::span<const double> bias, ThreadPool* pool, const Poll& poll) {
-  return [=, &poll](std::span<const std::uint32_t> rows, std::span<float> out) {
+// The curvature of each row's loss in its scores, by the given weights and biases.
+ScoreCurvatures curvatures_by(const LabelledRows& data, std::span<const float> weights,
+                              std::span<const double> bias, ThreadPool* pool, const Poll& poll) {
+  const bool coupled = softmax_scores(data.n_classes) == data.n_classes;
+  const auto of = [=, &poll](std::span<const std::uint32_t> rows, std::span<float> out) {
     const std::size_t k = data.n_classes;
     RowsView view = data.features;
     view.rows = rows.data();
     std::vector<float> probabilities(rows.size() * k);
     softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
-    if (softmax_scores(k) == k) {
+    if (coupled) {
       // Nor is a curvature, which is a factor too, left to be smaller than normal numbers.
       const float least = std::exp(solver::kLeastExponent);
       std::ranges::transform(probabilities, out.begin(),
-                             [least](float p) { return p < least ? 0.0F : p * (1 - p); });
+                             [least](float p) { return p < least ? 0.0F : p; });
       return;
     }
     for (std::size_t i = 0; i < rows.size(); ++i) {
       out[i] = probabilities[2 * i] * probabilities[2 * i + 1];
     }
   };
+  return {.of = of, .coupled = coupled};
 }
 
 }  // namespace
@@ -112,19 +114,26 @@ double softmax_curvature(std::size_t n_classes) {
 std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
                                                      const FeatureMoments& moments, double l2,
                                                      std::span<const float> weights,
-                                                     std::span<const double> bias, bool cheap,
-                                                     ThreadPool* pool, const Poll& poll) {
+                                                     std::span<const double> bias,
+                                                     const MetricKind& kind, ThreadPool* pool,
+                                                     const Poll& poll) {
   // In the variables of one score, the penalty bends half as much (LinearObjective::penalty_share).
-  const double share = softmax_scores(data.n_classes) < data.n_classes ? 0.5 : 1.0;
-  if (!weights.empty()) {
-    const CurvedMoments curved = curved_moments(
-        data.features, data.n_rows, data.weights, moments, softmax_scores(data.n_classes),
-        curvatures_by(data, weights, bias, pool, poll),
-        kLeastCurvature / static_cast<double>(data.n_classes), pool, poll);
-    return std::make_shared<const Preconditioner>(curved, share * l2, pool, poll);
+  const std::size_t n_scores = softmax_scores(data.n_classes);
+  const double share = n_scores < data.n_classes ? 0.5 : 1.0;
+  if (weights.empty()) {
+    return bound_metric(data.features, data.n_rows, data.weights, moments,
+                        share * softmax_curvature(data.n_classes), share * l2, kind.with_gram, pool,
+                        poll);
   }
-  return bound_metric(data.features, data.n_rows, data.weights, moments,
-                      share * softmax_curvature(data.n_classes), share * l2, cheap, pool, poll);
+  const CurvedForm form{.n_scores = n_scores,
+                        .least = kLeastCurvature / static_cast<double>(data.n_classes),
+                        .with_gram = kind.with_gram,
+                        .n_vectors = kind.n_vectors};
+  const CurvedMoments curved =
+      curved_moments(data.features, data.n_rows, data.weights, moments,
+                     curvatures_by(data, weights, bias, pool, poll), form, pool, poll);
+  if (!kind.with_gram && curved.active.rows.empty()) return nullptr;
+  return std::make_shared<const Preconditioner>(data.features, curved, share * l2, pool, poll);
 }
 
 LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& options,
@@ -140,11 +149,10 @@ LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& o
   if (seen.space) {
     problem.in_space = std::make_unique<SoftmaxObjective>(inner, seen.moments, l2, pool);
   }
-  const double cost = gram_cost(data.n_rows, seen.features.cols, softmax_scores(data.n_classes));
-  problem.metric_cost = cost;
+  problem.plan = metric_plan(data.n_rows, seen.features.cols, softmax_scores(data.n_classes));
   problem.metric_at = [=](std::span<const float> weights, std::span<const double> bias,
-                          const Poll& go) {
-    return softmax_metric(inner, seen.moments, l2, weights, bias, cost <= kCheapMetric, pool, go);
+                          const MetricKind& kind, const Poll& go) {
+    return softmax_metric(inner, seen.moments, l2, weights, bias, kind, pool, go);
   };
   return {std::move(problem), options, pool};
 }

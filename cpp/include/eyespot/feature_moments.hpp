@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "eyespot/linalg.hpp"
+#include "eyespot/runtime.hpp"
+
+namespace eyespot {
+
+/// Index of the first row with a NaN or an infinity, or n_rows when there is none.
+[[nodiscard]] std::size_t first_non_finite_row(const RowsView& features, std::size_t n_rows,
+                                               ThreadPool* pool, const Poll& poll);
+
+/// One weight a row of the view, 1 on average; empty for null. Throws Error(invalid_argument) for a
+/// weight that is negative or not finite, or weights that sum to 0.
+[[nodiscard]] std::vector<float> mean_one_weights(const RowsView& features, std::size_t n_rows,
+                                                  const float* weights);
+
+/// Weighted mean of the rows, and the mean of the outer products of the centred rows: exact up to
+/// 16 * d rows, from evenly spaced rows beyond that, which is all that a preconditioner needs.
+struct FeatureMoments {
+  std::vector<float> mean;   ///< d
+  std::vector<double> gram;  ///< d x d, lower triangle valid
+  double variance = 0;       ///< mean over the features of their variance
+};
+/// `weights`, one a row of the data behind the view, may be null. Without a Gram matrix, for a
+/// Preconditioner of one scale, `gram` stays empty.
+[[nodiscard]] FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows,
+                                             const float* weights, ThreadPool* pool,
+                                             const Poll& poll, bool with_gram = true);
+
+/// Rows whose curvature a metric knows by itself: that of row rows[row_of[r]], about the mean of
+/// all, in the variables of its scores is the sum over its r of the squares of vectors v_r.
+struct ActiveCurvature {
+  std::vector<std::uint32_t> rows;    ///< of the data, ascending in the view
+  std::vector<std::uint32_t> row_of;  ///< a vector's place in `rows`, ascending
+  std::vector<float> vectors;         ///< row_of.size() x n_scores
+};
+
+/// Moments in which a row counts by the curvature that its loss has at one point, averaged over the
+/// scores.
+struct CurvedMoments {
+  FeatureMoments moments;  ///< of the rows that are not active
+  double curvature = 0;    ///< weighted mean of the curvatures
+  double rest = 0;         ///< the same without that of active rows
+  /// n_scores x d: of each score, the mean of the centred rows by their curvature in it. Empty
+  /// without a Gram matrix, and beside active rows.
+  std::vector<float> centres;
+  ActiveCurvature active;
+};
+
+/// The Hessians of the losses of rows in their scores.
+struct ScoreCurvatures {
+  /// Writes, row-major, n_scores numbers for each of the given rows of the data behind the view.
+  std::function<void(std::span<const std::uint32_t> rows, std::span<float> values)> of;
+  /// Whether these are probabilities p, and the Hessian is diag(p) - p p^T; else they are the
+  /// Hessian's diagonal, and the rest of it is 0.
+  bool coupled = false;
+};
+
+/// What CurvedMoments are to be made of.
+struct CurvedForm {
+  std::size_t n_scores = 0;
+  double least = 0;           ///< curvature to assume where all rows are told apart with certainty
+  bool with_gram = true;      ///< whether to form a Gram matrix
+  std::size_t n_vectors = 0;  ///< that active rows may have
+};
+
+/// The moments that suit the way on from one point: where the classes are told apart with ease, the
+/// loss is flat, and the rows that bend it least, by 2 % of all curvature, are left out. `plain`
+/// are those of the same data.
+[[nodiscard]] CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows,
+                                           const float* weights, const FeatureMoments& plain,
+                                           const ScoreCurvatures& curvatures,
+                                           const CurvedForm& form, ThreadPool* pool,
+                                           const Poll& poll);
+
+}  // namespace eyespot
