@@ -254,12 +254,16 @@ def fit_softmax(
     Notes
     -----
     L-BFGS with a strong-Wolfe line search, whose first guess of the Hessian is the Gram matrix of
-    the centred features. Once as much time was spent on evaluations as such a matrix costs, and
-    the loss has halved, a new one is taken in which each row counts by the curvature of its loss,
-    and each class's bias is its score where the rows that bend its loss lie; what earlier steps
-    told is forgotten: the curvature of a log-loss falls about as the loss does, so by then both
-    mislead. Where rows or classes are so few that a Gram matrix would cost
-    more than it saves, one scale takes its place. With fewer rows than a third of the features, the
+    the centred features. Once about as much time was spent on evaluations as such a matrix costs,
+    and the loss has fallen by a quarter, a new one is taken in which each row counts by the
+    curvature of its loss, and each class's bias is its score where the rows that bend its loss lie;
+    what earlier steps told is forgotten: the curvature of a log-loss falls about as the loss does,
+    so by then both mislead. Where rows or classes are so few that a Gram matrix would cost more
+    than it saves, one scale takes its place until the way has been as long as that. Where the
+    classes are told apart so well that a few hundred rows have most of the curvature, these are
+    known to the guess one by one, with what they say of several classes at once (a matrix of low
+    rank beside the other, inverted by Woodbury's identity), and a step is nearly Newton's. With
+    fewer rows than a third of the features, the
     steps are taken in the space that the centred rows span, in which the solution lies: a Cholesky
     factor of the rows' products has the coordinates of the rows for features, and the problem is
     the same. Where rows that are not equal are so nearly dependent that float32 hardly tells, the
@@ -267,14 +271,17 @@ def fit_softmax(
     scores alone, since the penalty makes their weights opposite. Data and products are float32,
     sums over rows float64. The result is the same, bit for bit, for any number of threads. Beside
     the embeddings, memory is about ``32 * n_features ** 2 + 350 * n_classes * n_features`` bytes
-    (10 MB more for small problems), with ``l2="auto"`` 600 times ``n_classes * n_features`` more,
-    and up to 32 MB a thread that make small problems faster.
+    (10 MB more for small problems, up to 30 MB for rows that are known one by one), with
+    ``l2="auto"`` 600 times ``n_classes * n_features`` more, and up to 32 MB a thread that make
+    small problems faster.
 
     References
     ----------
     J. Nocedal and S. Wright, Numerical Optimization, 2nd ed. (2006), chapters 3 and 7.
     T. Hastie and R. Tibshirani, Efficient quadratic regularization for expression arrays,
     Biostatistics 5 (2004) 329, on the space of the rows.
+    H. Harbrecht, M. Peters and R. Schneider, On the low-rank approximation by the pivoted Cholesky
+    decomposition, Applied Numerical Mathematics 62 (2012) 428, on what is taken of single rows.
     """
     x, y = check_rows(embeddings, targets)
     check_options(n_classes, max_iterations, tolerance)
