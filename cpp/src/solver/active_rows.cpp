@@ -120,10 +120,7 @@ ActiveRows::ActiveRows(const RowsView& features, std::span<const float> mean,
   for (std::size_t r = 0; r < n_vectors; ++r) {
     stretch_ = std::max(stretch_, matrix[r * n_vectors + r] / kMostSquare);
   }
-  while (!inner_.factorise(matrix, 1, stretch_, {}, pool, poll)) {
-    stretch_ *= 10;
-    if (!std::isfinite(stretch_)) return;  // so are the features, which the base has told
-  }
+  stretch_ = inner_.factorise_shifted(matrix, 1, stretch_, pool, poll);
 }
 
 template <class Visit>

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "blocks.hpp"
+#include "eyespot/error.hpp"
 
 namespace eyespot::solver {
 
@@ -120,6 +121,18 @@ bool Cholesky::factorise(std::span<const double> matrix, double scale, double sh
     });
   }
   return true;
+}
+
+double Cholesky::factorise_shifted(std::span<const double> matrix, double scale, double shift,
+                                   ThreadPool* pool, const Poll& poll) {
+  while (!factorise(matrix, scale, shift, {}, pool, poll)) {
+    shift *= 10;
+    if (!std::isfinite(shift)) {
+      throw Error(ErrorCode::non_finite, "embeddings",
+                  "so large that their squares overflow float32; divide them by their maximum");
+    }
+  }
+  return shift;
 }
 
 // Factor of the block of panel q on the diagonal, in float64, and its inverse: that goes to lower_,

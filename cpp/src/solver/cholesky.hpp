@@ -32,6 +32,10 @@ class Cholesky {
   /// False when a pivot is neither good nor lost.
   [[nodiscard]] bool factorise(std::span<const double> matrix, double scale, double shift,
                                const PivotRule& rule, ThreadPool* pool, const Poll& poll);
+  /// The same with a shift that is made ten times as large until all pivots are good: returns it.
+  /// Throws Error(non_finite) where none will do.
+  double factorise_shifted(std::span<const double> matrix, double scale, double shift,
+                           ThreadPool* pool, const Poll& poll);
   /// Row i of L, n numbers.
   void get_row(std::size_t i, std::span<float> row) const;
   /// rows = rows * inverse(transpose(L)): rows has n columns. Lost columns become 0.

@@ -151,9 +151,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
     // Sums of one chunk are float32's, so that it does not matter what they are added to.
     const bool directly = in_order && end - begin == 1;
-    std::vector<double>& sum = directly   ? m.sum
-                               : in_order ? m.partials[0].gradient
-                                          : partial.gradient;
+    std::vector<double>& sum = directly ? m.sum : m.partials[in_order ? 0 : group].gradient;
     // Here and not before: an objective that is never evaluated still tells weights from variables.
     if (!directly) sum.assign(n_sums, 0.0);
     std::ranges::fill(partial.column, 0.0);

@@ -9,7 +9,6 @@
 #include "active_rows.hpp"
 #include "cholesky.hpp"
 #include "evaluation_cost.hpp"
-#include "eyespot/error.hpp"
 
 namespace eyespot {
 
@@ -79,13 +78,7 @@ std::shared_ptr<const solver::Cholesky> factor_of(const FeatureMoments& moments,
   double shift = std::max(l2, 1e-7 * curvature * moments.variance);
   if (!(shift > 0)) shift = 1;  // constant features: any metric will do
   auto factor = std::make_shared<solver::Cholesky>(moments.mean.size());
-  while (!factor->factorise(moments.gram, curvature, shift, {}, pool, poll)) {
-    shift *= 10;
-    if (!std::isfinite(shift)) {
-      throw Error(ErrorCode::non_finite, "embeddings",
-                  "so large that their squares overflow float32; divide them by their maximum");
-    }
-  }
+  factor->factorise_shifted(moments.gram, curvature, shift, pool, poll);
   return factor;
 }
 
