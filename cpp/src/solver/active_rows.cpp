@@ -33,7 +33,7 @@ void RowFactor::set(std::span<const float> values) {
   for (std::size_t c = 0; c < k; ++c) {
     rest_[c] = coupled_ ? values[c] * (1 - values[c]) : values[c];
   }
-  // The last of the vectors that p (1 - p) is made of is 0: the scores' sum does not matter.
+  // What is added to all scores does not matter, so that diag(p) - p p^T has one vector less.
   const std::size_t most = std::min(kMost, coupled_ ? k - 1 : k);
   for (size_ = 0; size_ < most; ++size_) {
     const auto pivot = static_cast<std::size_t>(std::ranges::max_element(rest_) - rest_.begin());
