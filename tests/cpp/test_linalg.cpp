@@ -373,6 +373,11 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
   for (std::size_t i = 0; i < n; ++i) weights[i] = static_cast<float>(1 + i % 3);
   const RowsView view{.data = x.data(), .cols = d, .stride = d, .rows = nullptr};
   const FeatureMoments plain = feature_moments(view, n, weights.data(), nullptr, {});
+  FeatureMoments later = feature_moments(view, n, weights.data(), nullptr, {}, false);
+  CHECK(later.gram.empty());
+  add_gram(later, view, n, weights.data(), nullptr, {});
+  CHECK(later.gram == plain.gram);
+  CHECK(later.variance == plain.variance);
   // No row bends the loss in the last score.
   const auto curvature_of = [&](std::size_t i, std::size_t c) {
     return c + 1 < k ? 0.1F * std::abs(drawn[i * k + c]) : 0.0F;

@@ -32,13 +32,18 @@ struct FeatureMoments {
 [[nodiscard]] FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows,
                                              const float* weights, ThreadPool* pool,
                                              const Poll& poll, bool with_gram = true);
+/// Forms the Gram matrix of moments that were found without one, of the same rows and weights; the
+/// variance is its then.
+void add_gram(FeatureMoments& moments, const RowsView& features, std::size_t n_rows,
+              const float* weights, ThreadPool* pool, const Poll& poll);
 
-/// Rows whose curvature a metric knows by itself: that of row rows[row_of[r]], about the mean of
-/// all, in the variables of its scores is the sum over its r of the squares of vectors v_r.
+/// Rows whose curvature a metric knows one by one. What row rows[i] adds to the Hessian of the mean
+/// loss in its own scores is the sum of v v^T over its vectors v, those with row_of == i: the row's
+/// share of all weight is in them.
 struct ActiveCurvature {
-  std::vector<std::uint32_t> rows;    ///< of the data, ascending in the view
-  std::vector<std::uint32_t> row_of;  ///< a vector's place in `rows`, ascending
-  std::vector<float> vectors;         ///< row_of.size() x n_scores
+  std::vector<std::uint32_t> rows;    ///< of the data, in the order of the view
+  std::vector<std::uint32_t> row_of;  ///< of each vector, its row's place in `rows`, ascending
+  std::vector<float> vectors;         ///< row-major, row_of.size() x n_scores
 };
 
 /// Moments in which a row counts by the curvature that its loss has at one point, averaged over the

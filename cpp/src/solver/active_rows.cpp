@@ -12,12 +12,13 @@ namespace eyespot::solver {
 
 namespace {
 
-// The part of the rows that a metric may look at wherever it is used.
+// Vectors: at the most so many for each row of the data, which bounds what a metric adds to an
+// iteration, and so many in all, which bounds its memory; fewer than kFewest are not worth it.
 constexpr double kShareOfRows = 0.3;
+constexpr std::size_t kMostVectors = 1024;
 constexpr std::size_t kFewest = 16;
 // Evaluations that are shorter take no longer than what surrounds the products here.
 constexpr double kWorth = 4e6;
-constexpr std::size_t kMostVectors = 1024;
 // Rows that are held together.
 constexpr std::size_t kBlock = 96;
 // Of this and I the inverse is known to two digits or more.
@@ -140,7 +141,7 @@ std::vector<PanelMatrix> ActiveRows::scores_of(const PanelMatrix& weights,
   std::vector<float> own(k * d);
   for (std::size_t c = 0; c < k; ++c) weights.get_row(c, std::span(own).subspan(c * d, d));
   std::vector<double> shift;
-  for (const std::span<const float> part : {std::span<const float>(biases), other_biases}) {
+  for (const std::span<const float> part : {biases, other_biases}) {
     for (const float bias : part) shift.push_back(static_cast<double>(constant_ * bias));
   }
   LinearScores scores(k, d);

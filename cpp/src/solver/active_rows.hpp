@@ -57,10 +57,10 @@ class ActiveRows {
              double scale, const Cholesky* factor, double curvature, ThreadPool* pool,
              const Poll& poll);
 
-  /// Takes what the rows account for off a gradient: n_scores rows of `weights`, and `biases`. Then
-  /// `weights` may have as many rows more, of another gradient with `other_biases`, from which
-  /// nothing is taken: the result is what would be taken from its square. B counts as `stretch()`
-  /// times what it is.
+  /// Takes what the rows account for off a gradient: the first n_scores rows of `weights`, d
+  /// numbers each, and `biases`, n_scores. Then `weights` may have as many rows more, of another
+  /// gradient with `other_biases` (else empty), from which nothing is taken: the result is what
+  /// would be taken from its square, or 0. B counts as `stretch()` times what it is.
   double correct(PanelMatrix& weights, std::span<float> biases, std::span<const float> other_biases,
                  ThreadPool* pool) const;
   /// More than 1 where single rows bend the loss so much more than all others that float32 would
@@ -72,12 +72,12 @@ class ActiveRows {
                                                    std::span<const float> biases,
                                                    std::span<const float> other_biases,
                                                    ThreadPool* pool) const;
-  // Calls visit(vector, row, and the block and place of that row) for each vector.
+  // Calls visit(vector, r, block, i) for each vector r, whose row is row i of that block.
   template <class Visit>
   void for_each(const Visit& visit) const;
 
-  std::vector<PanelMatrix> blocks_;    // features of the rows, some rows each
-  std::vector<std::uint32_t> row_of_;  // of each vector, ascending
+  std::vector<PanelMatrix> blocks_;    // the rows' features, up to kBlock rows x d each
+  std::vector<std::uint32_t> row_of_;  // as in ActiveCurvature
   std::vector<float> vectors_;
   std::size_t n_scores_ = 0;
   float constant_ = 1;  // the feature that belongs to the bias

@@ -33,7 +33,7 @@ constexpr double kLeastActive = 0.5;
 constexpr double kLeastRest = 1e-3;
 constexpr std::size_t kMaxGroups = 16;
 
-// Gram matrix of evenly spaced rows about `mean`, divided by the sum of what the rows count.
+// Gram matrix of some rows about `mean`, divided by the sum of what the rows count.
 struct Gram {
   std::vector<double> mean;  // lower triangle, row-major
   double total = 0;
@@ -332,56 +332,63 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
   moments.mean.resize(d);
   for (std::size_t j = 0; j < d; ++j) moments.mean[j] = static_cast<float>(sums[j] / sums[d]);
 
-  if (!with_gram) {
+  if (with_gram) {
+    add_gram(moments, features, n, weights, pool, poll);
+  } else {
     moments.variance = variance_about(features, n, weights, moments.mean, pool, poll);
-    return moments;
   }
-  const CountedRows used = spaced_rows(features, n, weights, solver::gram_step(n, d));
+  return moments;
+}
+
+void add_gram(FeatureMoments& moments, const RowsView& features, std::size_t n_rows,
+              const float* weights, ThreadPool* pool, const Poll& poll) {
+  const std::size_t step = solver::gram_step(n_rows, features.cols);
+  const CountedRows used = spaced_rows(features, n_rows, weights, step);
   Gram gram = gram_about(features, used, moments.mean, pool, poll);
   moments.gram = std::move(gram.mean);
-  moments.variance = mean_variance(moments.gram, d);
-  return moments;
+  moments.variance = mean_variance(moments.gram, features.cols);
 }
 
 namespace {
 
-// All rows, with what the curvatures at a point make of them.
-struct SeenRows {
-  CountedRows used;            // they count as much as they bend the loss in a mean score
+// All rows, each counting for as much as its loss bends at a point.
+struct RowsByCurvature {
+  CountedRows used;            // counts: weight times curvature, averaged over the scores
   std::vector<float> centres;  // as in CurvedMoments
   double weight = 0;           // of all
   double mass = 0;             // what they count together
 };
 
-SeenRows seen_rows(const RowsView& features, std::size_t n_rows, const float* weights,
-                   std::span<const float> mean, const ScoreCurvatures& curvatures,
-                   const CurvedForm& form, ThreadPool* pool, const Poll& poll) {
+RowsByCurvature rows_by_curvature(const RowsView& features, std::size_t n_rows,
+                                  const float* weights, std::span<const float> mean,
+                                  const ScoreCurvatures& curvatures, const CurvedForm& form,
+                                  ThreadPool* pool, const Poll& poll) {
   const std::size_t k = form.n_scores;
-  SeenRows seen;
+  RowsByCurvature all;
   // There may be few that bend the loss: none is passed over.
-  seen.used = spaced_rows(features, n_rows, weights, 1);
+  all.used = spaced_rows(features, n_rows, weights, 1);
   CentreSums centres(form.with_gram ? k : 0, features.cols);
   std::vector<float> own;
   for (std::size_t begin = 0; begin < n_rows; begin += kCurvatureRows) {
-    const auto rows = std::span<const std::uint32_t>(seen.used.rows)
+    const auto rows = std::span<const std::uint32_t>(all.used.rows)
                           .subspan(begin, std::min(kCurvatureRows, n_rows - begin));
     own.resize(rows.size() * k);
     curvatures.of(rows, own);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      float& count = seen.used.counts[begin + i];
-      seen.weight += static_cast<double>(count);
+      float& count = all.used.counts[begin + i];
+      all.weight += static_cast<double>(count);
       double sum = 0;
       for (float& value : std::span(own).subspan(i * k, k)) {
         value = count * (curvatures.coupled ? value * (1 - value) : value);
         sum += static_cast<double>(value);
       }
       count = static_cast<float>(sum / static_cast<double>(k));
-      seen.mass += static_cast<double>(count);
+      all.mass += static_cast<double>(count);
     }
     if (form.with_gram) centres.add(features, rows, mean, own, pool, poll);
   }
-  if (form.with_gram) seen.centres = centres.means();
-  return seen;
+  if (form.with_gram) all.centres = centres.means();
+  return all;
 }
 
 // Positions of the n largest values, ascending; of equal ones, the first.
@@ -401,12 +408,12 @@ std::vector<std::uint32_t> largest(std::span<const float> values, std::size_t n)
 
 // Takes the largest vectors of the rows that count most, which count the less for it; none where
 // these are not most of all curvature.
-ActiveCurvature take_active(SeenRows& seen, const float* weights, const ScoreCurvatures& curvatures,
-                            const CurvedForm& form) {
+ActiveCurvature take_active(RowsByCurvature& all, const float* weights,
+                            const ScoreCurvatures& curvatures, const CurvedForm& form) {
   constexpr std::size_t kMost = solver::RowFactor::kMost;
   const std::size_t k = form.n_scores;
-  std::vector<float>& counts = seen.used.counts;
-  const double enough = kLeastActive * seen.mass;
+  std::vector<float>& counts = all.used.counts;
+  const double enough = kLeastActive * all.mass;
   ActiveCurvature none;
   if (form.n_vectors == 0) return none;
   // A row has several vectors, but those of rows that count less are not among the largest.
@@ -417,7 +424,7 @@ ActiveCurvature take_active(SeenRows& seen, const float* weights, const ScoreCur
 
   std::vector<std::uint32_t> rows;
   rows.reserve(places.size());
-  for (const std::uint32_t place : places) rows.push_back(seen.used.rows[place]);
+  for (const std::uint32_t place : places) rows.push_back(all.used.rows[place]);
   std::vector<float> values(rows.size() * k);
   curvatures.of(rows, values);
   solver::RowFactor factor(k, curvatures.coupled);
@@ -443,13 +450,13 @@ ActiveCurvature take_active(SeenRows& seen, const float* weights, const ScoreCur
       active.rows.push_back(rows[i]);
     }
     const double weight = weight_of(weights, rows[i]);
-    const auto scale = static_cast<float>(std::sqrt(weight / seen.weight));
+    const auto scale = static_cast<float>(std::sqrt(weight / all.weight));
     active.row_of.push_back(static_cast<std::uint32_t>(active.rows.size() - 1));
     for (const float entry : factor.vector(at % kMost)) active.vectors.push_back(scale * entry);
     float& count = counts[places[i]];
     const float part = std::min(squares[at] / static_cast<float>(k), count);
     count -= part;
-    seen.mass -= static_cast<double>(part);
+    all.mass -= static_cast<double>(part);
   }
   return active;
 }
@@ -459,21 +466,22 @@ ActiveCurvature take_active(SeenRows& seen, const float* weights, const ScoreCur
 CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const float* weights,
                              const FeatureMoments& plain, const ScoreCurvatures& curvatures,
                              const CurvedForm& form, ThreadPool* pool, const Poll& poll) {
-  SeenRows seen = seen_rows(features, n_rows, weights, plain.mean, curvatures, form, pool, poll);
+  RowsByCurvature all =
+      rows_by_curvature(features, n_rows, weights, plain.mean, curvatures, form, pool, poll);
   CurvedMoments curved;
   curved.moments.mean = plain.mean;
   curved.moments.variance = plain.variance;
-  curved.curvature = std::max(seen.weight > 0 ? seen.mass / seen.weight : 0.0, form.least);
-  curved.active = take_active(seen, weights, curvatures, form);
+  curved.curvature = std::max(all.weight > 0 ? all.mass / all.weight : 0.0, form.least);
+  curved.active = take_active(all, weights, curvatures, form);
   curved.rest = curved.curvature;
   if (!curved.active.rows.empty()) {
     // Never quite 0, lest a direction that no active row looks along be taken for flat.
-    curved.rest = std::max(seen.mass / seen.weight, kLeastRest * curved.curvature);
+    curved.rest = std::max(all.mass / all.weight, kLeastRest * curved.curvature);
   }
   if (!form.with_gram) return curved;
-  if (curved.active.rows.empty()) curved.centres = std::move(seen.centres);
-  CountedRows& used = seen.used;
-  keep_most(used, seen.mass);
+  if (curved.active.rows.empty()) curved.centres = std::move(all.centres);
+  CountedRows& used = all.used;
+  keep_most(used, all.mass);
   thin(used, curved_step(used.rows.size(), n_rows, features.cols, form.n_scores));
   Gram gram = gram_about(features, used, plain.mean, pool, poll);
   curved.moments.gram = std::move(gram.mean);

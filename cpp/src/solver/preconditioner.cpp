@@ -65,8 +65,9 @@ std::shared_ptr<const Preconditioner> bound_metric(const RowsView& features, std
   if (!with_gram) {
     return std::make_shared<const Preconditioner>(features.cols, moments.variance, curvature, l2);
   }
-  return std::make_shared<const Preconditioner>(
-      feature_moments(features, n_rows, weights, pool, poll), curvature, l2, pool, poll);
+  FeatureMoments all = moments;
+  add_gram(all, features, n_rows, weights, pool, poll);
+  return std::make_shared<const Preconditioner>(all, curvature, l2, pool, poll);
 }
 
 namespace {
