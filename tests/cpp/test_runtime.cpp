@@ -236,6 +236,23 @@ TEST_CASE("submitted tasks run, also when the pool goes away at once") {
   CHECK(done.load() == 100);
 }
 
+TEST_CASE(
+    "tasks and loops run whether the threads linger after a loop, sleep or do either just now") {
+  for (const std::size_t n_threads : {1U, 2U, 4U}) {
+    ThreadPool pool(n_threads);
+    for (int pause_us = 0; pause_us < 400; ++pause_us) {  // around how long they linger
+      std::atomic<int> done{0};
+      pool.parallel_for(4, [&](std::size_t, std::size_t) { done.fetch_add(1); }, {}, Caller::works);
+      CHECK(done.load() == 4);
+      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(pause_us);
+      while (std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      for (int i = 0; i < 3; ++i) pool.submit([&](std::size_t) { done.fetch_add(1); });
+      // Nothing else would wake a thread that was not told of its task.
+      while (done.load() < 7) std::this_thread::yield();
+    }
+  }
+}
+
 TEST_CASE("a loop does not wait for its turn behind tasks that one busy worker holds up") {
   ThreadPool pool(2);
   std::atomic<bool> release{false};

@@ -93,6 +93,11 @@ struct Loop {
   }
 };
 
+struct Task {
+  std::function<void(std::size_t)> run;
+  bool lingers = false;  // the thread that ran it
+};
+
 // The pool whose indices the current thread works on, if any.
 thread_local const void* current_pool = nullptr;
 
@@ -120,8 +125,9 @@ struct ThreadPool::Impl {
   std::size_t n_threads = 0;
   std::mutex mutex;
   std::condition_variable wake;
-  std::deque<std::function<void(std::size_t)>> tasks;
-  std::atomic<std::size_t> n_tasks{0};  // their number, to be looked at without `mutex`
+  std::deque<Task> tasks;
+  std::atomic<std::size_t> n_tasks{0};    // their number, to be looked at without `mutex`
+  std::atomic<std::size_t> lingerers{0};  // threads that linger; fewer under `mutex` only
   std::vector<std::thread> threads;
   std::atomic<bool> stopping{false};  // set under `mutex`
   // 0 until the threads run, then the process that owns them. Atomic, because a forked child must
@@ -170,21 +176,26 @@ struct ThreadPool::Impl {
     while (true) {
       wake.wait(lock, [this] { return stopping || !tasks.empty(); });
       if (tasks.empty()) return;
+      bool lingers = false;
       {
-        const std::function<void(std::size_t)> task = std::move(tasks.front());
+        const Task task = std::move(tasks.front());
         tasks.pop_front();
         n_tasks.store(tasks.size(), std::memory_order_relaxed);
         lock.unlock();
-        task(worker);
+        task.run(worker);
+        lingers = task.lingers;
       }  // what the task holds goes before the lock is taken again
+      if (lingers) linger();
       lock.lock();
+      if (lingers) lingerers.fetch_sub(1, std::memory_order_relaxed);
     }
   }
 
   // A loop whose caller works is seldom the last: a thread that is awake is there at once for the
   // next one, where waking it can take as long as the loop. It yields, for on a busy machine the
   // two may share a processor.
-  void linger() const {
+  void linger() {
+    lingerers.fetch_add(1, std::memory_order_relaxed);
     const auto end = std::chrono::steady_clock::now() + kLinger;
     while (n_tasks.load(std::memory_order_relaxed) == 0 &&
            !stopping.load(std::memory_order_relaxed) && std::chrono::steady_clock::now() < end) {
@@ -200,15 +211,19 @@ struct ThreadPool::Impl {
     turn.notify_one();
   }
 
-  void add(std::size_t copies, std::function<void(std::size_t)> task) {
+  void add(std::size_t copies, const Task& task) {
+    std::size_t sleepers = 0;  // to be woken
     {
       const std::scoped_lock lock(mutex);
       start();
-      for (std::size_t i = 1; i < copies; ++i) tasks.push_back(task);
-      tasks.push_back(std::move(task));
+      tasks.insert(tasks.end(), copies, task);
       n_tasks.store(tasks.size(), std::memory_order_relaxed);
+      // A thread that lingers looks for a task before it sleeps. One that was woken beside it would
+      // linger in turn: more threads awake than there are processors, and in each other's way.
+      const std::size_t awake = lingerers.load(std::memory_order_relaxed);
+      if (tasks.size() > awake) sleepers = std::min(copies, tasks.size() - awake);
     }
-    copies == 1 ? wake.notify_one() : wake.notify_all();
+    for (; sleepers > 0; --sleepers) wake.notify_one();
   }
 };
 
@@ -250,7 +265,7 @@ std::size_t ThreadPool::size() const noexcept {
 
 void ThreadPool::submit(std::function<void(std::size_t worker)> task) {
   impl_->refuse_fork();
-  impl_->add(1, std::move(task));
+  impl_->add(1, {std::move(task), false});
 }
 
 void ThreadPool::parallel_for(std::size_t count,
@@ -281,10 +296,7 @@ void ThreadPool::parallel_for(std::size_t count,
   // Threads that have not come to earlier loops yet would not come to this one.
   const bool busy = works && pool.n_tasks.load(std::memory_order_relaxed) >= pool.n_threads;
   if (helpers > 0 && !busy) {
-    pool.add(helpers, [loop, &pool, works](std::size_t) {
-      loop->run();
-      if (works) pool.linger();
-    });
+    pool.add(helpers, {[loop](std::size_t) { loop->run(); }, works});
   }
   if (works) {
     const void* const before = std::exchange(current_pool, &pool);

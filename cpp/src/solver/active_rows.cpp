@@ -20,7 +20,7 @@ constexpr std::size_t kFewest = 16;
 // Evaluations that are shorter take no longer than what surrounds the products here.
 constexpr double kWorth = 4e6;
 // Rows that are held together.
-constexpr std::size_t kBlock = 96;
+constexpr std::size_t kBlock = 48;
 // Of this and I the inverse is known to two digits or more.
 constexpr double kMostSquare = 1e4;
 

@@ -12,8 +12,8 @@ inline std::size_t worker_count(const ThreadPool* pool) {
 }
 
 /// Floats to read, or products to form, of which the workers' share takes longer than their waking.
-inline constexpr std::size_t kWorthReading = std::size_t{1} << 19;
-inline constexpr std::size_t kWorthMultiplying = std::size_t{1} << 21;
+inline constexpr std::size_t kWorthReading = std::size_t{1} << 17;
+inline constexpr std::size_t kWorthMultiplying = std::size_t{1} << 19;
 
 /// The pool if there is enough to do, else none.
 inline ThreadPool* pool_for(ThreadPool* pool, std::size_t work, std::size_t worth) {

@@ -60,7 +60,7 @@ bool Cholesky::factorise(std::span<const double> matrix, double scale, double sh
   const std::size_t width = lower_.panel_width();
   const std::size_t n = lower_.n_panels();
   ThreadPool* const workers = d >= kMinParallelFactor ? pool : nullptr;
-  for (std::size_t q = 0; q < n; ++q) {
+  run_blocks(workers, n, poll, [&](std::size_t q, std::size_t, const auto&) {
     const std::size_t first = q * width;
     float* panel = lower_.panel(q);
     for (std::size_t i = first; i < d; ++i) {
@@ -72,7 +72,7 @@ bool Cholesky::factorise(std::span<const double> matrix, double scale, double sh
       }
       if (i < end) to[i - first] = static_cast<float>(-scale * from[i] - shift);
     }
-  }
+  });
   PanelMatrix remainder(d, width);
   PanelMatrix solved(d, width);
   for (std::size_t q = 0; q < n; ++q) {

@@ -14,6 +14,7 @@
 #include "evaluation_cost.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/types.hpp"
+#include "gram_sums.hpp"
 
 namespace eyespot {
 
@@ -112,8 +113,7 @@ Gram gram_about(const RowsView& features, const CountedRows& used, std::span<con
                 ThreadPool* pool, const Poll& poll) {
   const std::size_t d = features.cols;
   const std::size_t n_used = used.rows.size();
-  const PanelMatrix shape(1, d);
-  std::vector<double> sum(panel_sums(d, shape));
+  solver::GramSums sums(d);
   std::vector<PanelMatrix> chunk(kGramBlocks);
   std::vector<float> scale;
   Gram gram;
@@ -136,24 +136,15 @@ Gram gram_about(const RowsView& features, const CountedRows& used, std::span<con
       const std::size_t first = block * kAccumulateRows;
       pack_rows(view, first, height(block), mean.data(), scale.data() + first, x);
     });
-    // A panel of the sum a task: each sum has one order whoever forms it.
-    solver::run_blocks(pool, shape.n_panels(), poll,
+    // A panel of the sums a task.
+    solver::run_blocks(pool, sums.n_panels(), poll,
                        [&](std::size_t q, std::size_t, const auto& go) {
                          for (std::size_t block = 0; block < n_blocks && go(); ++block) {
-                           accumulate_gram(chunk[block], height(block), q, sum.data());
+                           sums.add(chunk[block], height(block), q);
                          }
                        });
   }
-  gram.mean.resize(checked_mul(d, d, "features"));
-  if (!(gram.total > 0)) return gram;
-  for (std::size_t i = 0; i < d; ++i) {
-    for (std::size_t q = 0; q * shape.panel_width() <= i; ++q) {
-      const std::size_t first = q * shape.panel_width();
-      const double* from = sum.data() + first * d + i * shape.width(q);
-      const std::size_t end = std::min(i + 1, first + shape.used(q));
-      for (std::size_t j = first; j < end; ++j) gram.mean[i * d + j] = from[j - first] / gram.total;
-    }
-  }
+  gram.mean = sums.lower(gram.total > 0 ? gram.total : 1, pool, poll);
   return gram;
 }
 

@@ -21,7 +21,7 @@ inline std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::s
   constexpr std::size_t kFewClassesBytes = std::size_t{1} << 19;
   constexpr std::size_t kMinRows = 96;
   // Multiply-adds that make a group worth its join, and its thread.
-  constexpr std::size_t kGroupWork = std::size_t{1} << 20;
+  constexpr std::size_t kGroupWork = std::size_t{1} << 21;
   const std::size_t bytes = n_classes <= kMaxTransposed ? kFewClassesBytes : kBlockBytes;
   const std::size_t fitting = bytes / (sizeof(float) * (n_features + n_classes));
   const std::size_t work = 2 * n_rows * n_features * n_classes;

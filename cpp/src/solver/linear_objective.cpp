@@ -153,7 +153,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     const bool directly = in_order && end - begin == 1;
     std::vector<double>& sum = directly ? m.sum : m.partials[in_order ? 0 : group].gradient;
     // Here and not before: an objective that is never evaluated still tells weights from variables.
-    if (!directly) sum.assign(n_sums, 0.0);
+    sum.resize(n_sums);
     std::ranges::fill(partial.column, 0.0);
     partial.loss = 0;
     partial.n_correct = 0;
@@ -180,7 +180,13 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
       for (std::size_t c = 0; c < own.column.size(); ++c) {
         partial.column[c] += static_cast<double>(own.column[c]);
       }
-      accumulate_transposed(own.scores, rows, count, sum.data());
+      for (std::size_t q = 0; q < rows.n_panels(); ++q) {
+        if (block == begin && !directly) {  // cleared where it is in the cache the next moment
+          std::fill_n(sum.data() + q * rows.panel_width() * m.n_scores, m.n_scores * rows.width(q),
+                      0.0);
+        }
+        accumulate_panel(own.scores, rows, count, q, sum.data());
+      }
     }
     if (in_order && !directly) add_scaled(1.0, std::span<const double>(sum), std::span(m.sum));
   };

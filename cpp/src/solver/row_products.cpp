@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "blocks.hpp"
+#include "gram_sums.hpp"
 
 namespace eyespot::solver {
 
@@ -35,7 +36,7 @@ std::vector<double> row_products(const RowsView& rows, std::size_t n, std::span<
   const std::size_t d = rows.cols;
   ThreadPool* const workers = pool_for(pool, n * n * d / 2, kWorthMultiplying);
   PanelMatrix turned(std::min(kAccumulateRows, d), n);
-  std::vector<double> sums(panel_sums(n, turned));
+  GramSums sums(n);
   for (std::size_t first = 0; first < d; first += kAccumulateRows) {
     const std::size_t count = std::min(kAccumulateRows, d - first);
     // A panel of the transpose a task; once all are there, a panel of the products.
@@ -44,20 +45,12 @@ std::vector<double> row_products(const RowsView& rows, std::size_t n, std::span<
         if (turning) {
           turn(rows, mean, first, count, q, turned);
         } else {
-          accumulate_gram(turned, count, q, sums.data());
+          sums.add(turned, count, q);
         }
       });
     }
   }
-  std::vector<double> out(n * n);
-  for (std::size_t q = 0; q < turned.n_panels(); ++q) {
-    const std::size_t first = q * turned.panel_width();
-    for (std::size_t i = first; i < n; ++i) {
-      const double* from = sums.data() + first * n + i * turned.width(q);
-      std::copy_n(from, std::min(i + 1 - first, turned.used(q)), out.data() + i * n + first);
-    }
-  }
-  return out;
+  return sums.lower(1, workers, poll);
 }
 
 }  // namespace eyespot::solver
