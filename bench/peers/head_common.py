@@ -38,6 +38,11 @@ def notes(options, peer):
     return data.with_name(f"{data.stem}-{peer}-{options['threads']}.json")
 
 
+def with_any_threads(options):
+    """Return the options of what was found out for any number of threads."""
+    return options | {"threads": "any"}
+
+
 class HeadPeer(ABC):
     """One way to fit, timed at the loosest tolerance that will do.
 
@@ -46,7 +51,8 @@ class HeadPeer(ABC):
 
     tolerances = ()
     widths = (32, 64)  # bits of the numbers in its rows, in the order in which they are tried
-    is_deterministic = False  # to the byte, so that a known tolerance need not be tried again
+    # To the byte, for any number of threads: a known tolerance need not be tried again.
+    is_deterministic = False
     # A run lasts so long at least, of as many fits as that takes, as those of timeit do: a fit of a
     # millisecond by itself would be timed with cold caches and processors that just woke.
     least_run_s = 0.2
@@ -61,6 +67,9 @@ class HeadPeer(ABC):
         self.threads = options["threads"]  # that it may use
         self.used_threads = self.threads  # that it does use
         self.options = options
+        # Within a budget only the width is noted, which no number of threads changes.
+        for_any = self.is_deterministic or options.get("budgeted")
+        self.noted = with_any_threads(options) if for_any else options
         self.met = self.stopped = False
         self.seconds = None  # after which it was stopped
         self.weights = np.zeros((self.k, self.x.shape[1]))
@@ -171,7 +180,7 @@ class HeadPeer(ABC):
     def recall(self, found):
         """Go on with what `try_tolerances` returned."""
         self.use_bits(found["bits"])
-        self.use(found["threads"])
+        self.use(self.threads if self.is_deterministic else found["threads"])
         self.tolerance = found["tolerance"]
         self.met = found["met"]
         self.seconds = found["seconds"]
@@ -179,17 +188,17 @@ class HeadPeer(ABC):
 
     def known(self):
         """Return what was found out before, and still holds."""
-        file = notes(self.options, type(self).__module__)
+        file = notes(self.noted, type(self).__module__)
         found = json.loads(file.read_text()) if file.exists() else {}
         return found if found.get("key") == self.key() else {}
 
     def remember(self, **found):
-        file = notes(self.options, type(self).__module__)
+        file = notes(self.noted, type(self).__module__)
         file.write_text(json.dumps({"key": self.key()} | found))
 
     def key(self):
         # What was found with other bounds, or by another version of the peer, is not believed.
-        facts = [self.options, self.tolerances, self.widths, self.fingerprint()]
+        facts = [self.noted, self.tolerances, self.widths, self.fingerprint()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def fingerprint(self):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from head_common import notes
+from head_common import notes, with_any_threads
 
 REQUIREMENTS = ("torch==2.13.0", "numpy==2.4.6")
 
@@ -16,7 +16,8 @@ class Peer:
         import torch
 
         torch.set_num_threads(options["threads"])
-        self.evaluations = json.loads(notes(options, "head_eyespot").read_text())["evaluations"]
+        found = notes(with_any_threads(options), "head_eyespot")
+        self.evaluations = json.loads(found.read_text())["evaluations"]
         with np.load(options["data"]) as arrays:
             x, k = arrays["x"], int(arrays["y"].max()) + 1
         rng = np.random.default_rng(0)

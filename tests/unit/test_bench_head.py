@@ -85,9 +85,9 @@ def make(options, tmp_path):
     with np.load(options["data"]) as arrays:
         np.savez(data, **arrays)
 
-    def start(limit_s=60, **attributes):
+    def start(limit_s=60, threads=1, **attributes):
         peer = type("Peer", (Rounded,), attributes)
-        return peer(options | {"data": str(data), "limit_s": limit_s})
+        return peer(options | {"data": str(data), "limit_s": limit_s, "threads": threads})
 
     return start
 
@@ -176,6 +176,18 @@ def test_threads_are_chosen_again_in_float64(make):
     assert peer.run()["used_threads"] == 1
     assert make(floors={32: 1e-1, 64: 1e-2}, tolerances=(1e-6,), **attributes).used_threads == 1
     assert make(floors={32: 1e-2, 64: 1e-1}, tolerances=(1e-5,), **attributes).used_threads == 2
+
+
+@pytest.mark.parametrize("is_deterministic", [True, False])
+def test_what_a_deterministic_peer_found_holds_for_any_number_of_threads(make, is_deterministic):
+    attributes = {
+        "is_deterministic": is_deterministic,
+        "fastest_threads": lambda peer: peer.threads,
+    }
+    assert make(**attributes).used_threads == 1
+    other = make(threads=2, **attributes)
+    assert len(other.fits) == (0 if is_deterministic else 3)
+    assert (other.tolerance, other.used_threads) == (1e-6, 2)
 
 
 def test_what_was_found_with_other_widths_is_not_believed(make):
