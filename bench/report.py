@@ -34,9 +34,11 @@ def newest() -> list[dict[str, Any]]:
         results = []
         for result in record["results"]:
             key = (record["suite"], *which(result))
-            peers = set(result.get("budgets", ())) or {ALL}
+            own = set(result.get("ratios", ()))
+            peers = own if result.get("budgets") else {ALL}
             known = later.setdefault(key, set())
-            left = set() if ALL in known else peers - known
+            is_replaced = ALL in known or (own and own <= known)
+            left = set() if is_replaced else peers - known
             known |= peers
             if left:
                 results.append(without(result, peers - left))
