@@ -105,19 +105,19 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     measure, _ = race
     facts = environment.describe()
     (tmp_path / "results").mkdir()
-    swept = measure(peers=["eyespot", "quick"]) | {"budgets": {}}
-    for day, peers in ((0, []), (1, ["slow", "quick"]), (2, ["slow"]), (3, ["quick"])):
-        record = {
-            "suite": "nap",
-            "date": f"2026-02-0{day + 1}T00:00:00+00:00",
-            "repeat": 1,
-            "environment": facts,
-            "results": [measure(peers=["eyespot", *peers]) if peers else swept],
-        }
-        (tmp_path / "results" / f"{day}.json").write_text(json.dumps(record))
+
+    def record(date, name, result):
+        run = {"suite": "nap", "date": f"{date}T00:00:00+00:00", "repeat": 1}
+        text = json.dumps(run | {"environment": facts, "results": [result]})
+        (tmp_path / "results" / f"{name}.json").write_text(text)
+
+    # Of a race without budgets, whose peers were all raced within budgets later.
+    record("2025-12-31", 0, measure(peers=["eyespot", "quick"]) | {"budgets": {}})
+    for day, peers in ((1, ["slow", "quick"]), (2, ["slow"]), (3, ["quick"])):
+        record(f"2026-01-0{day}", day, measure(peers=["eyespot", *peers]))
     monkeypatch.setattr(report, "HERE", tmp_path)
     records = report.newest()
-    assert [record["date"][:10] for record in records] == ["2026-02-03", "2026-02-04"]
+    assert [record["date"][:10] for record in records] == ["2026-01-02", "2026-01-03"]
     lines = [line for line in report.summary(records).splitlines() if "nap: nap" in line]
     assert len(lines) == 1
     newest = records[-1]["results"][0]
