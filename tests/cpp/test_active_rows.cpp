@@ -107,7 +107,7 @@ std::vector<double> times(const Data& data, const CurvedMoments& curved, double 
         sum = curved.rest * curved.moments.variance * static_cast<double>(v[c * d + i]);
       } else {
         for (std::size_t j = 0; j < d; ++j) {
-          sum += curved.rest * curved.moments.gram[std::max(i, j) * d + std::min(i, j)] *
+          sum += curved.rest * curved.moments.gram(std::max(i, j), std::min(i, j)) *
                  static_cast<double>(v[c * d + j]);
         }
       }

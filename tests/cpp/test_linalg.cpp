@@ -194,13 +194,12 @@ TEST_CASE("the Gram sum fills the lower triangle like the full product") {
   const auto m = random_matrix(200, 101, 6);
   const PanelMatrix a = packed(m, 200, 101);
   std::vector<double> full(panel_sums(101, a));
-  std::vector<double> lower(panel_sums(101, a));
+  LowerTriangle lower(101);
   accumulate_transposed(a, a, 200, full.data());
-  for (std::size_t q = 0; q < a.n_panels(); ++q) accumulate_gram(a, 200, q, lower.data());
+  for (std::size_t q = 0; q < a.n_panels(); ++q) accumulate_gram(a, 200, q, lower.panel(q));
   for (std::size_t i = 0; i < 101; ++i) {
     for (std::size_t j = 0; j <= i; ++j) {
-      const std::size_t at_ij = sum_index(a, 101, i, j);
-      CHECK(lower[at_ij] == full[at_ij]);
+      CHECK(lower(i, j) == full[sum_index(a, 101, i, j)]);
     }
   }
 }
@@ -322,12 +321,12 @@ TEST_CASE("the preconditioner is an inverse, with the same bits for any number o
     const auto m = random_matrix(d, d, 7);
     FeatureMoments moments;
     moments.mean.resize(d);
-    moments.gram.resize(d * d);
+    moments.gram = LowerTriangle(d);
     moments.variance = 1;
     for (std::size_t i = 0; i < d; ++i) {
       for (std::size_t j = 0; j <= i; ++j) {
         const std::span<const float> x(m.data() + i * d, d);
-        moments.gram[i * d + j] = dot(x, std::span<const float>(m.data() + j * d, d));
+        moments.gram(i, j) = dot(x, std::span<const float>(m.data() + j * d, d));
       }
     }
     const double curvature = 0.5;
@@ -350,7 +349,7 @@ TEST_CASE("the preconditioner is an inverse, with the same bits for any number o
       for (std::size_t i = 0; i < d; ++i) {
         double product = l2 * static_cast<double>(v[c * d + i]);
         for (std::size_t j = 0; j < d; ++j) {
-          const double entry = moments.gram[std::max(i, j) * d + std::min(i, j)];
+          const double entry = moments.gram(std::max(i, j), std::min(i, j));
           product += curvature * entry * static_cast<double>(v[c * d + j]);
         }
         worst = std::max(worst, std::abs(product - static_cast<double>(g[c * d + i])));
@@ -432,7 +431,7 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
     for (std::size_t i = 0; i < d; ++i) {
       double product = l2 * static_cast<double>(v[c * d + i]);
       for (std::size_t j = 0; j < d; ++j) {
-        const double entry = found.moments.gram[std::max(i, j) * d + std::min(i, j)];
+        const double entry = found.moments.gram(std::max(i, j), std::min(i, j));
         product += found.curvature * entry * static_cast<double>(v[c * d + j]);
       }
       product += found.curvature * static_cast<double>(m[i]) * score;
@@ -448,7 +447,8 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
 TEST_CASE("a singular Gram matrix without a penalty still has a preconditioner") {
   FeatureMoments moments;
   moments.mean.resize(60);
-  moments.gram.assign(std::size_t{60} * 60, 1.0);
+  moments.gram = LowerTriangle(60);
+  for (double& value : moments.gram.values()) value = 1.0;
   moments.variance = 1;
   const Preconditioner found(moments, 0.5, 0.0, nullptr, {});
   std::vector<float> v(61, 1.0F);

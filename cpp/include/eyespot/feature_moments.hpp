@@ -23,9 +23,9 @@ namespace eyespot {
 /// Weighted mean of the rows, and the mean of the outer products of the centred rows: exact up to
 /// 16 * d rows, from evenly spaced rows beyond that, which is all that a preconditioner needs.
 struct FeatureMoments {
-  std::vector<float> mean;   ///< d
-  std::vector<double> gram;  ///< d x d, lower triangle valid
-  double variance = 0;       ///< mean over the features of their variance
+  std::vector<float> mean;  ///< d
+  LowerTriangle gram;       ///< d x d
+  double variance = 0;      ///< mean over the features of their variance
 };
 /// `weights`, one a row of the data behind the view, may be null. Without a Gram matrix, for a
 /// Preconditioner of one scale, `gram` stays empty.

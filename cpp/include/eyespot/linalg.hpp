@@ -66,6 +66,54 @@ class PanelMatrix {
   std::unique_ptr<float[], Free> data_;
 };
 
+/// The lower triangle of a symmetric float64 matrix, in the column panels of a PanelMatrix, each
+/// from its diagonal down.
+class LowerTriangle {
+ public:
+  LowerTriangle() = default;
+  /// n x n, zero-filled. Throws Error(limit_exceeded) when the size overflows.
+  explicit LowerTriangle(std::size_t n);
+
+  [[nodiscard]] std::size_t size() const noexcept { return n_; }
+  [[nodiscard]] bool empty() const noexcept { return n_ == 0; }
+  [[nodiscard]] std::size_t n_panels() const noexcept { return begin_.size(); }
+  /// Columns of panel q in memory, padding included. Its rows begin with that of its first column.
+  [[nodiscard]] std::size_t width(std::size_t q) const noexcept {
+    return q + 1 < begin_.size() ? width_ : last_width_;
+  }
+  [[nodiscard]] double* panel(std::size_t q) noexcept { return values_.data() + begin_[q]; }
+  [[nodiscard]] const double* panel(std::size_t q) const noexcept {
+    return values_.data() + begin_[q];
+  }
+  /// All panels, with what they hold above the diagonal and as padding.
+  [[nodiscard]] std::span<double> values() noexcept { return values_; }
+  /// The element in row i and column j, j <= i.
+  [[nodiscard]] double& operator()(std::size_t i, std::size_t j) noexcept {
+    return values_[index(i, j)];
+  }
+  [[nodiscard]] double operator()(std::size_t i, std::size_t j) const noexcept {
+    return values_[index(i, j)];
+  }
+  /// Row i up to the diagonal, from or to i + 1 contiguous values.
+  void set_row(std::size_t i, std::span<const double> values) noexcept;
+  void get_row(std::size_t i, std::span<double> values) const noexcept;
+
+  [[nodiscard]] bool operator==(const LowerTriangle&) const = default;
+
+ private:
+  [[nodiscard]] std::size_t index(std::size_t i, std::size_t j) const noexcept {
+    const std::size_t q = j / width_;
+    const std::size_t first = q * width_;
+    return begin_[q] + (i - first) * width(q) + j - first;
+  }
+
+  std::size_t n_ = 0;
+  std::size_t width_ = 0;
+  std::size_t last_width_ = 0;
+  std::vector<std::size_t> begin_;  // of each panel
+  std::vector<double> values_;
+};
+
 /// Columns of a full panel under the SIMD target in force: three vectors of float32.
 [[nodiscard]] std::size_t panel_width();
 
@@ -140,8 +188,9 @@ inline constexpr std::size_t kAccumulateRows = 288;
 /// The part of accumulate_transposed(a, b, ...) in panel q.
 void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
                       double* sum);
-/// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down.
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum);
+/// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down: `panel` is that
+/// of a LowerTriangle.
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* panel);
 
 /// Sum of a[i] * b[i] in float64, in an order that depends on the length and the SIMD target only.
 [[nodiscard]] double dot(std::span<const double> a, std::span<const double> b);

@@ -104,22 +104,24 @@ ActiveRows::ActiveRows(const RowsView& features, std::span<const float> mean,
     }
   }
   const RowsView own{.data = rows.data(), .cols = d, .stride = d, .rows = nullptr};
-  const std::vector<double> products =
-      row_products(own, n, std::vector<float>(d, 0.0F), pool, poll);
+  const LowerTriangle products = row_products(own, n, std::vector<float>(d, 0.0F), pool, poll);
   const double constant = static_cast<double>(constant_) * static_cast<double>(constant_);
   const auto vector = [&](std::size_t r) {
     return std::span<const float>(vectors_).subspan(r * n_scores_, n_scores_);
   };
-  std::vector<double> matrix(n_vectors * n_vectors);
+  LowerTriangle matrix(n_vectors);
   ThreadPool* const workers = pool_for(pool, n_vectors * n_vectors * n_scores_, kWorthReading);
   run_blocks(workers, n_vectors, poll, [&](std::size_t r, std::size_t, const auto&) {
-    const double* from = products.data() + row_of_[r] * n;
+    std::vector<double> of_row(row_of_[r] + 1);
+    products.get_row(row_of_[r], of_row);
+    std::vector<double> row(r + 1);
     for (std::size_t s = 0; s <= r; ++s) {
-      matrix[r * n_vectors + s] = (from[row_of_[s]] + constant) * dot(vector(r), vector(s));
+      row[s] = (of_row[row_of_[s]] + constant) * dot(vector(r), vector(s));
     }
+    matrix.set_row(r, row);
   });
   for (std::size_t r = 0; r < n_vectors; ++r) {
-    stretch_ = std::max(stretch_, matrix[r * n_vectors + r] / kMostSquare);
+    stretch_ = std::max(stretch_, matrix(r, r) / kMostSquare);
   }
   stretch_ = inner_.factorise_shifted(matrix, 1, stretch_, pool, poll);
 }

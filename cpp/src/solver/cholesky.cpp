@@ -54,7 +54,7 @@ Cholesky::Cholesky(std::size_t n) : lower_(n, n), upper_(n, n), blocks_(n * lowe
 
 // Left-looking, a panel of columns at a time. lower_ begins as -A; a finished panel holds -L, whose
 // transpose in upper_ is the right factor of all updates to come.
-bool Cholesky::factorise(std::span<const double> matrix, double scale, double shift,
+bool Cholesky::factorise(const LowerTriangle& matrix, double scale, double shift,
                          const PivotRule& rule, ThreadPool* pool, const Poll& poll) {
   const std::size_t d = lower_.rows();
   const std::size_t width = lower_.panel_width();
@@ -62,15 +62,13 @@ bool Cholesky::factorise(std::span<const double> matrix, double scale, double sh
   ThreadPool* const workers = d >= kMinParallelFactor ? pool : nullptr;
   run_blocks(workers, n, poll, [&](std::size_t q, std::size_t, const auto&) {
     const std::size_t first = q * width;
-    float* panel = lower_.panel(q);
-    for (std::size_t i = first; i < d; ++i) {
-      const double* from = matrix.data() + i * d;
-      float* to = panel + i * lower_.width(q);
-      const std::size_t end = std::min(i + 1, first + lower_.used(q));
-      for (std::size_t j = first; j < end; ++j) {
-        to[j - first] = static_cast<float>(-scale * from[j]);
-      }
-      if (i < end) to[i - first] = static_cast<float>(-scale * from[i] - shift);
+    const std::size_t stride = lower_.width(q);
+    float* to = lower_.panel(q) + first * stride;
+    const double* from = matrix.panel(q);
+    const std::size_t used = lower_.used(q);
+    for (std::size_t i = first; i < d; ++i, to += stride, from += stride) {
+      for (std::size_t j = 0; j < used; ++j) to[j] = static_cast<float>(-scale * from[j]);
+      if (i < first + used) to[i - first] = static_cast<float>(-scale * from[i - first] - shift);
     }
   });
   PanelMatrix remainder(d, width);
@@ -123,7 +121,7 @@ bool Cholesky::factorise(std::span<const double> matrix, double scale, double sh
   return true;
 }
 
-double Cholesky::factorise_shifted(std::span<const double> matrix, double scale, double shift,
+double Cholesky::factorise_shifted(const LowerTriangle& matrix, double scale, double shift,
                                    ThreadPool* pool, const Poll& poll) {
   while (!factorise(matrix, scale, shift, {}, pool, poll)) {
     shift *= 10;
@@ -138,9 +136,8 @@ double Cholesky::factorise_shifted(std::span<const double> matrix, double scale,
 // Factor of the block of panel q on the diagonal, in float64, and its inverse: that goes to lower_,
 // transposed to upper_. False when a pivot is neither good nor lost. The inverse has 0 for the row
 // and the column of a lost one, and so have all products with it.
-bool Cholesky::factorise_diagonal(std::span<const double> matrix, double scale, double shift,
+bool Cholesky::factorise_diagonal(const LowerTriangle& matrix, double scale, double shift,
                                   const PivotRule& rule, std::size_t q) {
-  const std::size_t d = lower_.rows();
   const std::size_t width = lower_.panel_width();
   const std::size_t first = q * width;
   const std::size_t used = lower_.used(q);
@@ -157,7 +154,7 @@ bool Cholesky::factorise_diagonal(std::span<const double> matrix, double scale, 
         factor[i * width + j] = sum * reciprocal[j];
         continue;
       }
-      const double whole = scale * matrix[(first + i) * d + first + i] + shift;
+      const double whole = scale * matrix(first + i, first + i) + shift;
       if (!std::isfinite(sum)) return false;
       if (sum > rule.least * whole) {
         factor[i * width + i] = std::sqrt(sum);

@@ -28,13 +28,12 @@ class Cholesky {
   Cholesky() = default;
   explicit Cholesky(std::size_t n);
 
-  /// Factorises scale * matrix + shift * I, of which `matrix` holds the lower triangle, row-major.
-  /// False when a pivot is neither good nor lost.
-  [[nodiscard]] bool factorise(std::span<const double> matrix, double scale, double shift,
+  /// Factorises scale * matrix + shift * I. False when a pivot is neither good nor lost.
+  [[nodiscard]] bool factorise(const LowerTriangle& matrix, double scale, double shift,
                                const PivotRule& rule, ThreadPool* pool, const Poll& poll);
   /// The same with a shift that is made ten times as large until all pivots are good: returns it.
   /// Throws Error(non_finite) where none will do.
-  double factorise_shifted(std::span<const double> matrix, double scale, double shift,
+  double factorise_shifted(const LowerTriangle& matrix, double scale, double shift,
                            ThreadPool* pool, const Poll& poll);
   /// Row i of L, n numbers.
   void get_row(std::size_t i, std::span<float> row) const;
@@ -44,7 +43,7 @@ class Cholesky {
   void divide(PanelMatrix& rows, ThreadPool* pool) const;
 
  private:
-  bool factorise_diagonal(std::span<const double> matrix, double scale, double shift,
+  bool factorise_diagonal(const LowerTriangle& matrix, double scale, double shift,
                           const PivotRule& rule, std::size_t q);
 
   PanelMatrix lower_;          // -L below the blocks on the diagonal, and those blocks' inverses

@@ -14,7 +14,7 @@
 #include "evaluation_cost.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/types.hpp"
-#include "gram_sums.hpp"
+#include "gram_rows.hpp"
 
 namespace eyespot {
 
@@ -33,12 +33,6 @@ constexpr double kCurvedCost = 2;
 constexpr double kLeastActive = 0.5;
 constexpr double kLeastRest = 1e-3;
 constexpr std::size_t kMaxGroups = 16;
-
-// Gram matrix of some rows about `mean`, divided by the sum of what the rows count.
-struct Gram {
-  std::vector<double> mean;  // lower triangle, row-major
-  double total = 0;
-};
 
 std::uint32_t source_row(const RowsView& features, std::size_t i) {
   return features.rows != nullptr ? features.rows[i] : static_cast<std::uint32_t>(i);
@@ -109,49 +103,48 @@ void thin(CountedRows& used, std::size_t step) {
   used.counts.resize(kept);
 }
 
-Gram gram_about(const RowsView& features, const CountedRows& used, std::span<const float> mean,
-                ThreadPool* pool, const Poll& poll) {
+// Gram matrix of some rows about `mean`, divided by the sum of what the rows count.
+LowerTriangle gram_about(const RowsView& features, const CountedRows& used,
+                         std::span<const float> mean, ThreadPool* pool, const Poll& poll) {
   const std::size_t d = features.cols;
   const std::size_t n_used = used.rows.size();
-  solver::GramSums sums(d);
-  std::vector<PanelMatrix> chunk(kGramBlocks);
+  LowerTriangle gram(d);
+  std::vector<solver::GramRows> chunk;
   std::vector<float> scale;
-  Gram gram;
+  double total = 0;
   for (std::size_t begin = 0; begin < n_used; begin += kGramBlocks * kAccumulateRows) {
     const std::size_t n_rows = std::min(kGramBlocks * kAccumulateRows, n_used - begin);
     scale.resize(n_rows);
     for (std::size_t i = 0; i < n_rows; ++i) {
-      gram.total += static_cast<double>(used.counts[begin + i]);
+      total += static_cast<double>(used.counts[begin + i]);
       scale[i] = std::sqrt(used.counts[begin + i]);
     }
     RowsView view = features;
     view.rows = used.rows.data() + begin;
     const std::size_t n_blocks = (n_rows + kAccumulateRows - 1) / kAccumulateRows;
-    const auto height = [&](std::size_t block) {
-      return std::min(kAccumulateRows, n_rows - block * kAccumulateRows);
-    };
+    while (chunk.size() < n_blocks) chunk.emplace_back(d);
     solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
-      PanelMatrix& x = chunk[block];
-      if (x.rows() == 0) x = PanelMatrix(height(block), d);  // the first chunk's are the tallest
       const std::size_t first = block * kAccumulateRows;
-      pack_rows(view, first, height(block), mean.data(), scale.data() + first, x);
+      const std::size_t count = std::min(kAccumulateRows, n_rows - first);
+      chunk[block].pack(view, first, count, mean.data(), scale.data() + first);
     });
     // A panel of the sums a task.
-    solver::run_blocks(pool, sums.n_panels(), poll,
+    solver::run_blocks(pool, gram.n_panels(), poll,
                        [&](std::size_t q, std::size_t, const auto& go) {
                          for (std::size_t block = 0; block < n_blocks && go(); ++block) {
-                           sums.add(chunk[block], height(block), q);
+                           chunk[block].accumulate(q, gram.panel(q));
                          }
                        });
   }
-  gram.mean = sums.lower(gram.total > 0 ? gram.total : 1, pool, poll);
+  const double factor = total > 0 ? 1 / total : 1;
+  for (double& sum : gram.values()) sum *= factor;
   return gram;
 }
 
-double mean_variance(std::span<const double> gram, std::size_t d) {
+double mean_variance(const LowerTriangle& gram) {
   double trace = 0;
-  for (std::size_t j = 0; j < d; ++j) trace += gram[j * d + j];
-  return trace / static_cast<double>(d);
+  for (std::size_t j = 0; j < gram.size(); ++j) trace += gram(j, j);
+  return trace / static_cast<double>(gram.size());
 }
 
 // What the centres of the scores are the quotients of.
@@ -335,9 +328,8 @@ void add_gram(FeatureMoments& moments, const RowsView& features, std::size_t n_r
               const float* weights, ThreadPool* pool, const Poll& poll) {
   const std::size_t step = solver::gram_step(n_rows, features.cols);
   const CountedRows used = spaced_rows(features, n_rows, weights, step);
-  Gram gram = gram_about(features, used, moments.mean, pool, poll);
-  moments.gram = std::move(gram.mean);
-  moments.variance = mean_variance(moments.gram, features.cols);
+  moments.gram = gram_about(features, used, moments.mean, pool, poll);
+  moments.variance = mean_variance(moments.gram);
 }
 
 namespace {
@@ -474,9 +466,8 @@ CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const
   CountedRows& used = all.used;
   keep_most(used, all.mass);
   thin(used, curved_step(used.rows.size(), n_rows, features.cols, form.n_scores));
-  Gram gram = gram_about(features, used, plain.mean, pool, poll);
-  curved.moments.gram = std::move(gram.mean);
-  curved.moments.variance = mean_variance(curved.moments.gram, features.cols);
+  curved.moments.gram = gram_about(features, used, plain.mean, pool, poll);
+  curved.moments.variance = mean_variance(curved.moments.gram);
   return curved;
 }
 

@@ -31,6 +31,31 @@ PanelMatrix::PanelMatrix(std::size_t rows, std::size_t cols)
   std::fill_n(data_.get(), count, 0.0F);
 }
 
+LowerTriangle::LowerTriangle(std::size_t n) : n_(n) {
+  const PanelMatrix shape(1, n);
+  width_ = shape.panel_width();
+  last_width_ = n > 0 ? shape.width(shape.n_panels() - 1) : 0;
+  static_cast<void>(checked_mul(n, n + width_, "matrix"));
+  std::size_t size = 0;
+  for (std::size_t q = 0; q < shape.n_panels(); ++q) {
+    begin_.push_back(size);
+    size += (n - q * width_) * shape.width(q);
+  }
+  values_.resize(size);
+}
+
+void LowerTriangle::set_row(std::size_t i, std::span<const double> values) noexcept {
+  for (std::size_t first = 0; first <= i; first += width_) {
+    std::copy_n(values.data() + first, std::min(width_, i + 1 - first), &(*this)(i, first));
+  }
+}
+
+void LowerTriangle::get_row(std::size_t i, std::span<double> values) const noexcept {
+  for (std::size_t first = 0; first <= i; first += width_) {
+    std::copy_n(&values_[index(i, first)], std::min(width_, i + 1 - first), values.data() + first);
+  }
+}
+
 void pack_transposed(std::span<const float> source, std::size_t rows, std::size_t cols,
                      PanelMatrix& out) {
   // The source is read along its rows, a few at a time, so that the writes fill whole lines.

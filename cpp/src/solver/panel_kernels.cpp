@@ -328,15 +328,14 @@ void accumulate_columns(const float* left, std::size_t left_width, std::size_t n
 
 // Panel q of the right factor with the panels of the left one from first_left on.
 void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                     std::size_t first_left, std::size_t q, double* sum) {
+                     std::size_t first_left, std::size_t q, double* panel) {
   const std::size_t width = b.width(q);
-  double* panel = sum + q * b.panel_width() * a.cols();
   for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
     const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
     const float* right = b.panel(q) + i * width;
     for (std::size_t g = first_left; g < a.n_panels(); ++g) {
       const float* left = a.panel(g) + i * a.width(g);
-      double* to = panel + g * a.panel_width() * width;
+      double* to = panel + (g - first_left) * a.panel_width() * width;
       switch (width / vector_lanes()) {
         case 1: accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, to); break;
         case 2: accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, to); break;
@@ -656,12 +655,13 @@ void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size
 void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
                       double* sum) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, 0, q, sum);
+  double* panel = sum + q * b.panel_width() * a.cols();
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, 0, q, panel);
 }
 
-void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* sum) {
+void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* panel) {
   if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, q, q, sum);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, q, q, panel);
 }
 
 void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "blocks.hpp"
-#include "gram_sums.hpp"
 
 namespace eyespot::solver {
 
@@ -31,12 +30,12 @@ void turn(const RowsView& rows, std::span<const float> mean, std::size_t first, 
 
 // The Gram matrix of the transpose, of which some rows at a time are made, so few that they stay in
 // the cache.
-std::vector<double> row_products(const RowsView& rows, std::size_t n, std::span<const float> mean,
-                                 ThreadPool* pool, const Poll& poll) {
+LowerTriangle row_products(const RowsView& rows, std::size_t n, std::span<const float> mean,
+                           ThreadPool* pool, const Poll& poll) {
   const std::size_t d = rows.cols;
   ThreadPool* const workers = pool_for(pool, n * n * d / 2, kWorthMultiplying);
   PanelMatrix turned(std::min(kAccumulateRows, d), n);
-  GramSums sums(n);
+  LowerTriangle products(n);
   for (std::size_t first = 0; first < d; first += kAccumulateRows) {
     const std::size_t count = std::min(kAccumulateRows, d - first);
     // A panel of the transpose a task; once all are there, a panel of the products.
@@ -45,12 +44,12 @@ std::vector<double> row_products(const RowsView& rows, std::size_t n, std::span<
         if (turning) {
           turn(rows, mean, first, count, q, turned);
         } else {
-          sums.add(turned, count, q);
+          accumulate_gram(turned, count, q, products.panel(q));
         }
       });
     }
   }
-  return sums.lower(1, workers, poll);
+  return products;
 }
 
 }  // namespace eyespot::solver

@@ -48,8 +48,8 @@ std::size_t RowSpace::first_equal(std::size_t i) const {
 }
 
 bool RowSpace::factorise(double constant, ThreadPool* pool, const Poll& poll) {
-  std::vector<double> gram = row_products(features_, n_rows_, mean_, pool, poll);
-  for (double& product : gram) product += constant;
+  LowerTriangle gram = row_products(features_, n_rows_, mean_, pool, poll);
+  for (double& product : gram.values()) product += constant;
   factor_ = Cholesky(n_rows_);  // in the memory that the products have left
   if (!factor_.factorise(gram, 1, 0, {.least = kClear, .lost = kLost}, pool, poll)) return false;
   const std::size_t n = n_rows_;
