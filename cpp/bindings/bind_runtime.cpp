@@ -14,7 +14,7 @@ void bind_runtime(py::module_& module) {
              "Threads that this process may use: CPU affinity cut by the cgroup quota.");
   module.def(
       "simd_target", [] { return std::string(simd_target()); },
-      "The SIMD target in force: scalar, sse4, avx2, avx3 or neon.");
+      "The SIMD target in force: scalar, sse4, avx2, avx3, amx or neon.");
 
   py::class_<ThreadPool, std::shared_ptr<ThreadPool>>(
       module, "ThreadPool",

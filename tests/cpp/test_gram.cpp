@@ -120,7 +120,7 @@ TEST_CASE("a block's Gram matrix is near that of its rows, on every target") {
 }
 
 TEST_CASE("tiles have the products of numbers rounded to bfloat16") {
-  if (!solver::GramTiles::available()) {
+  if (!detail::simd_has_tiles()) {
     MESSAGE("not run: this CPU has no AMX, or may not use it");
     return;
   }

@@ -420,6 +420,16 @@ def test_few_rows_and_many_reach_the_same_optimum_as_a_long_fit_from_elsewhere(n
     )
 
 
+@pytest.mark.parametrize(("d", "k"), [(37, 5), (60, 4)])
+def test_a_way_from_far_off_ends_where_the_gradient_does(d, k):
+    # Near its end the loss of 400 rows scatters by more than it still falls; the slopes do not.
+    x, y = problem(n=400, d=d, k=k)
+    for seed in range(20):
+        start = np.random.default_rng(seed).normal(size=(k, d)).astype(np.float32), np.zeros(k)
+        fit = fit_softmax(x, y, k, l2=1e-2, max_iterations=1000, tolerance=1e-6, start=start)
+        assert fit.converged, seed
+
+
 @pytest.mark.parametrize(
     ("n", "d", "k", "noise"),
     [(150, 200, 3, 3.0), (600, 40, 4, 3.0), (300, 30, 14, 3.0), (90, 300, 2, 20.0)],

@@ -2,6 +2,12 @@
 
 #include <hwy/highway.h>
 
+#if EYESPOT_HAS_TILES
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -20,6 +26,7 @@ namespace {
 struct NamedTarget {
   const char* name;
   std::uint64_t mask;
+  bool tiles = false;  // beside Highway's target
 };
 
 // Highway's masks are signed and built by its macros; sets of bits are unsigned here.
@@ -31,12 +38,13 @@ constexpr auto kPortable = std::uint64_t{HWY_EMU128 | HWY_SCALAR};
 
 // Worst first. Names are eyespot's own: "scalar" is Highway's portable target, whichever of the two
 // it offers here.
-constexpr std::array<NamedTarget, 5> kTargets{{
+constexpr std::array<NamedTarget, 6> kTargets{{
     {"scalar", kPortable},
     {"neon", EYESPOT_NEON},
     {"sse4", HWY_SSE4},
     {"avx2", HWY_AVX2},
     {"avx3", HWY_AVX3},
+    {"amx", HWY_AVX3, true},
 }};
 
 // What the CPU runs and the kernels were compiled for; the portable target always is.
@@ -46,6 +54,40 @@ std::uint64_t usable_targets() {
     return (static_cast<std::uint64_t>(hwy::SupportedTargets()) | kBaseline) & kCompiled;
   }();
   return targets;
+}
+
+#if EYESPOT_HAS_TILES
+bool cpu_has_tiles() {
+  constexpr unsigned kFeatures = 7;
+  constexpr unsigned kBfloat16 = 1U << 22U;
+  constexpr unsigned kTiles = 1U << 24U;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  if (__get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) == 0) return false;
+  return (d & kBfloat16) != 0 && (d & kTiles) != 0;
+}
+
+// Linux gives the registers of tiles, 8 KiB a thread, to processes that ask for them.
+bool system_grants_tiles() {
+  constexpr int kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM, missing from older headers
+  constexpr int kTileData = 18;     // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+bool tiles_usable() {
+  static const bool usable = cpu_has_tiles() && system_grants_tiles();
+  return usable;
+}
+#else
+bool tiles_usable() {
+  return false;
+}
+#endif
+
+bool is_usable(const NamedTarget& target) {
+  return (target.mask & usable_targets()) != 0 && (!target.tiles || tiles_usable());
 }
 
 std::string known_names() {
@@ -58,13 +100,12 @@ std::string known_names() {
 }
 
 // The target to use for a request; "" is the best one.
-NamedTarget choose(std::string_view request) {
-  const std::uint64_t usable = usable_targets();
+const NamedTarget& choose(std::string_view request) {
   const NamedTarget* best = nullptr;
   bool known = false;
   for (const NamedTarget& target : kTargets) {
     known = known || request == target.name;
-    if ((target.mask & usable) == 0) continue;
+    if (!is_usable(target)) continue;
     if (request.empty() || request == target.name) best = &target;
   }
   if (best == nullptr) {
@@ -81,18 +122,18 @@ std::mutex& mutex() {
   return instance;
 }
 
-// The name in force; null until the first use.
-std::atomic<const char*>& active() {
-  static std::atomic<const char*> name{nullptr};
-  return name;
+// The target in force; null until the first use.
+std::atomic<const NamedTarget*>& active() {
+  static std::atomic<const NamedTarget*> target{nullptr};
+  return target;
 }
 
 void apply(std::string_view request) {
-  const NamedTarget target = choose(request);
+  const NamedTarget& target = choose(request);
   const auto mask = static_cast<std::int64_t>(target.mask & usable_targets());
   hwy::SetSupportedTargetsForTest(mask);
   hwy::GetChosenTarget().Update(mask);
-  active().store(target.name, std::memory_order_release);
+  active().store(&target, std::memory_order_release);
 }
 
 }  // namespace
@@ -110,9 +151,14 @@ void simd_ready() {
 std::vector<std::string_view> simd_targets() {
   std::vector<std::string_view> names;
   for (const NamedTarget& target : kTargets) {
-    if ((target.mask & usable_targets()) != 0) names.emplace_back(target.name);
+    if (is_usable(target)) names.emplace_back(target.name);
   }
   return names;
+}
+
+bool simd_has_tiles() {
+  simd_ready();
+  return active().load(std::memory_order_acquire)->tiles;
 }
 
 void force_simd_target(std::string_view name) {
@@ -124,7 +170,7 @@ void force_simd_target(std::string_view name) {
 
 std::string_view simd_target() {
   detail::simd_ready();
-  return active().load(std::memory_order_acquire);
+  return active().load(std::memory_order_acquire)->name;
 }
 
 }  // namespace eyespot

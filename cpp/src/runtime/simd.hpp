@@ -3,6 +3,16 @@
 #include <string_view>
 #include <vector>
 
+// Whether this build has kernels for tiles of bfloat16 (AMX), which Highway 1.0.3 does not know:
+// they are written with the vectors of GCC 12 and clang.
+#define EYESPOT_HAS_TILES 0
+#if defined(__x86_64__) && defined(__linux__) && defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#undef EYESPOT_HAS_TILES
+#define EYESPOT_HAS_TILES 1
+#endif
+#endif
+
 // Private to the library: kernel files and their tests. A kernel file is written for Highway's
 // foreach_target.h, and its public function calls simd_ready() before HWY_DYNAMIC_DISPATCH.
 namespace eyespot::detail {
@@ -14,6 +24,9 @@ void simd_ready();
 /// The targets that this CPU can run and this build contains, worst ("scalar") first. For
 /// differential tests.
 [[nodiscard]] std::vector<std::string_view> simd_targets();
+
+/// Whether the target in force has tiles of bfloat16. Throws as simd_target() does.
+[[nodiscard]] bool simd_has_tiles();
 
 /// Sends every later dispatch to `name`; "" is the best target. Not while kernels run: for tests
 /// only. Throws Error(invalid_argument) as simd_target() does.

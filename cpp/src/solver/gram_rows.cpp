@@ -1,9 +1,11 @@
 #include "gram_rows.hpp"
 
+#include "runtime/simd.hpp"
+
 namespace eyespot::solver {
 
 GramRows::GramRows(std::size_t n) {
-  if (GramTiles::available()) {
+  if (detail::simd_has_tiles()) {
     tiles_.emplace(n);
   } else {
     panels_ = PanelMatrix(kAccumulateRows, n);

@@ -1,29 +1,20 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 
 #include "eyespot/linalg.hpp"
+#include "tiles.hpp"
 
 namespace eyespot::solver {
 
-/// 32 rows of 16 columns in bfloat16, as the CPU loads them.
-struct alignas(64) Tile {
-  std::uint32_t pairs[16][16];  // NOLINT(modernize-avoid-c-arrays)
-};
-
-/// A block of rows in the form in which CPUs with AMX (Intel since Sapphire Rapids) multiply
+/// A block of rows in the form in which CPUs with AMX multiply
 /// matrices, many times as fast as in float32: in bfloat16, which keeps eight bits of a number.
 /// Their sums are the Gram matrix of the rounded rows, so without negative eigenvalues as that of
 /// the rows is. They differ as if each feature had a millionth of its variance as noise: enough for
 /// a metric, and for nothing else.
 class GramTiles {
  public:
-  /// Whether this CPU has AMX, the system lets this process use it, and no lesser SIMD target is
-  /// forced.
-  [[nodiscard]] static bool available();
-
   /// Room for up to kAccumulateRows rows of n numbers.
   explicit GramTiles(std::size_t n);
 

@@ -61,6 +61,7 @@ class LinearScores {
 
   /// n_classes x n_features.
   [[nodiscard]] const PanelMatrix& weights() const noexcept { return weights_; }
+  [[nodiscard]] std::span<const float> bias() const noexcept { return bias_; }
   [[nodiscard]] std::size_t padded_classes() const noexcept { return bias_.size(); }
 
   /// Scores of the first `count` rows.

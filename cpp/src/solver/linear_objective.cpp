@@ -7,6 +7,7 @@
 #include "blocks.hpp"
 #include "eyespot/types.hpp"
 #include "linear_blocks.hpp"
+#include "linear_tiles.hpp"
 
 namespace eyespot {
 
@@ -28,6 +29,7 @@ struct Partial {
 
 struct Scratch {
   PanelMatrix rows;
+  solver::RowTiles tiles;  // in place of rows
   PanelMatrix scores;
   std::vector<float> column;
 };
@@ -56,10 +58,61 @@ struct LinearObjective::Impl {
   std::vector<PanelMatrix> kept;  // the packed blocks, or empty
   std::vector<float> weights;     // as the products have them
   solver::LinearScores scores;
-  std::vector<double> largest;  // of the gradient, a score
-  std::vector<double> squares;  // of the weights, a score
+  bool in_tiles = false;
+  solver::WeightTiles weight_tiles;  // the weights again
+  std::vector<double> largest;       // of the gradient, a score
+  std::vector<double> squares;       // of the weights, a score
   std::size_t n_correct = 0;
+
+  void score_block(std::size_t block, Scratch& own);
+  void add_gradient(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
+  [[nodiscard]] std::size_t height(std::size_t block) const {
+    return std::min(rows_per_block, n_rows - block * rows_per_block);
+  }
+  [[nodiscard]] PanelMatrix& packed(std::size_t block, Scratch& own) {
+    return kept.empty() ? own.rows : kept[block];
+  }
 };
+
+// The scores of a block's rows.
+void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
+  const std::size_t first = block * rows_per_block;
+  if (own.scores.rows() == 0) {
+    const std::size_t n = in_tiles ? solver::RowTiles::padded(rows_per_block) : rows_per_block;
+    own.scores = PanelMatrix(n, n_scores);
+    if (in_tiles) own.tiles = solver::RowTiles(rows_per_block, n_features, n_scores);
+  }
+  if (in_tiles) {
+    own.tiles.set(features, first, height(block), mean.data());
+    own.tiles.scores(weight_tiles, scores.bias(), own.scores);
+    return;
+  }
+  PanelMatrix& rows = packed(block, own);
+  const bool known = !kept.empty() && rows.rows() > 0;
+  if (!known) {
+    if (rows.rows() == 0) {
+      rows = PanelMatrix(kept.empty() ? rows_per_block : height(block), n_features);
+    }
+    pack_rows(features, first, height(block), mean.data(), nullptr, rows);
+  }
+  scores.of(rows, height(block), own.scores);
+}
+
+// Adds up what the residuals, now in place of the scores, make of the block's rows.
+void LinearObjective::Impl::add_gradient(std::size_t block, Scratch& own, bool fresh,
+                                         std::span<double> sums) {
+  if (in_tiles) {
+    own.tiles.accumulate(own.scores, fresh, sums);
+    return;
+  }
+  const PanelMatrix& rows = packed(block, own);
+  for (std::size_t q = 0; q < rows.n_panels(); ++q) {
+    if (fresh) {  // cleared where it is in the cache the next moment
+      std::fill_n(sums.data() + q * rows.panel_width() * n_scores, n_scores * rows.width(q), 0.0);
+    }
+    accumulate_panel(own.scores, rows, height(block), q, sums.data());
+  }
+}
 
 LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
                                  const ScoreForm& form, const FeatureMoments& moments, double l2,
@@ -79,11 +132,19 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
   m.pool = pool;
 
   const std::size_t n_weights = checked_mul(m.n_scores, m.n_features, "weights");
+  m.in_tiles = solver::tiles_pay(m.n_scores);
   m.rows_per_block = solver::block_rows(n_rows, m.n_features, m.n_scores, kMaxGroups);
+  // Tiles are so fast that the float64 sums, which are read and written a block, would hold them
+  // up.
+  if (m.in_tiles) m.rows_per_block *= 2;
   m.n_blocks = (n_rows + m.rows_per_block - 1) / m.rows_per_block;
   const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
   m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
-  if (n_rows * m.n_features <= kKeptBytes / sizeof(float)) m.kept.resize(m.n_blocks);
+  if (m.in_tiles) {
+    m.weight_tiles = solver::WeightTiles(m.n_scores, m.n_features);
+  } else if (n_rows * m.n_features <= kKeptBytes / sizeof(float)) {
+    m.kept.resize(m.n_blocks);
+  }
   m.scores = solver::LinearScores(m.n_scores, m.n_features);
   m.partials.resize(m.n_groups);
   for (Partial& partial : m.partials) {
@@ -137,6 +198,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
   std::ranges::transform(x.first(n_weights), m.weights.begin(),
                          [](double w) { return static_cast<float>(w); });
   m.scores.set(m.weights, x.subspan(n_weights), m.padding);
+  if (m.in_tiles) m.weight_tiles.set(m.weights);
 
   ThreadPool* const workers =
       solver::pool_for(m.pool, n_weights * m.n_rows, solver::kWorthMultiplying);
@@ -157,36 +219,19 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     std::ranges::fill(partial.column, 0.0);
     partial.loss = 0;
     partial.n_correct = 0;
-    if (own.scores.rows() == 0) {
-      if (m.kept.empty()) own.rows = PanelMatrix(m.rows_per_block, d);
-      own.scores = PanelMatrix(m.rows_per_block, m.n_scores);
-      own.column.resize(partial.column.size());
-    }
+    own.column.resize(partial.column.size());
     for (std::size_t block = begin; block < end; ++block) {
       if (!go()) return;
-      const std::size_t first = block * m.rows_per_block;
-      const std::size_t count = std::min(m.rows_per_block, m.n_rows - first);
-      PanelMatrix& rows = m.kept.empty() ? own.rows : m.kept[block];
-      const bool packed = !m.kept.empty() && rows.rows() > 0;
-      if (!packed) {
-        if (rows.rows() == 0) rows = PanelMatrix(count, d);
-        pack_rows(m.features, first, count, m.mean.data(), nullptr, rows);
-      }
-      m.scores.of(rows, count, own.scores);
+      m.score_block(block, own);
       std::ranges::fill(own.column, 0.0F);
-      const RowLosses losses = residuals(own.scores, first, count, own.column.data());
+      const RowLosses losses =
+          residuals(own.scores, block * m.rows_per_block, m.height(block), own.column.data());
       partial.loss += losses.loss;
       partial.n_correct += losses.n_correct;
       for (std::size_t c = 0; c < own.column.size(); ++c) {
         partial.column[c] += static_cast<double>(own.column[c]);
       }
-      for (std::size_t q = 0; q < rows.n_panels(); ++q) {
-        if (block == begin && !directly) {  // cleared where it is in the cache the next moment
-          std::fill_n(sum.data() + q * rows.panel_width() * m.n_scores, m.n_scores * rows.width(q),
-                      0.0);
-        }
-        accumulate_panel(own.scores, rows, count, q, sum.data());
-      }
+      m.add_gradient(block, own, block == begin && !directly, sum);
     }
     if (in_order && !directly) add_scaled(1.0, std::span<const double>(sum), std::span(m.sum));
   };
