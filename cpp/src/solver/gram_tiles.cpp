@@ -116,6 +116,7 @@ EYESPOT_AMX void GramTiles::accumulate(std::size_t q, double* panel) const {
 
 namespace eyespot::solver {
 
+// Without tiles in this build, simd_has_tiles() says no, and nobody makes one.
 GramTiles::GramTiles(std::size_t /*n*/) {}
 
 void GramTiles::pack(const RowsView& /*source*/, std::size_t /*first*/, std::size_t /*count*/,

@@ -1,7 +1,6 @@
 #include "linear_tiles.hpp"
 
 #include <algorithm>
-#include <vector>
 
 #if EYESPOT_HAS_TILES
 
@@ -357,6 +356,8 @@ namespace eyespot::solver {
 bool tiles_pay(std::size_t /*n_scores*/) {
   return false;
 }
+
+// Nobody makes what follows then.
 
 WeightTiles::WeightTiles(std::size_t /*n_scores*/, std::size_t /*n_features*/) {}
 
