@@ -5,11 +5,11 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
-#include <random>
 #include <string_view>
 #include <vector>
 
 #include "eyespot/linalg.hpp"
+#include "matrices.hpp"
 #include "runtime/simd.hpp"
 #include "solver/gram_rows.hpp"
 #include "solver/gram_tiles.hpp"
@@ -17,13 +17,6 @@
 using namespace eyespot;
 
 namespace {
-
-std::vector<float> random_rows(std::size_t n_rows, std::size_t n, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  std::vector<float> rows(n_rows * n);
-  for (float& value : rows) value = static_cast<float>(engine() % 2000001) / 1e6F - 1.0F;
-  return rows;
-}
 
 float to_bfloat16(float x) {
   std::uint32_t bits = 0;
@@ -46,7 +39,7 @@ double worst_difference(std::size_t n, std::initializer_list<std::size_t> height
   std::vector<float> offset(n);
   for (std::size_t j = 0; j < n; ++j) offset[j] = 0.3F * static_cast<float>(j % 3);
   for (const std::size_t height : heights) {
-    const auto rows = random_rows(height + 1, n, static_cast<std::uint32_t>(height));
+    const auto rows = random_matrix(height + 1, n, static_cast<std::uint32_t>(height));
     std::vector<float> scale(height);
     for (std::size_t i = 0; i < height; ++i) scale[i] = 1 + scale_step * static_cast<float>(i % 7);
     block.pack({.data = rows.data(), .cols = n, .stride = n, .rows = nullptr}, 1, height,

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
-#include <random>
 #include <vector>
 
 #include "eyespot/linalg.hpp"
 #include "eyespot/preconditioner.hpp"
+#include "matrices.hpp"
 #include "runtime/simd.hpp"
 #include "solver/panel_kernels.hpp"
 
@@ -16,28 +16,11 @@ using namespace eyespot;
 
 namespace {
 
-std::vector<float> random_matrix(std::size_t rows, std::size_t cols, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  std::vector<float> m(rows * cols);
-  for (float& value : m) value = static_cast<float>(engine() % 2001) / 1000.0F - 1.0F;
-  return m;
-}
-
 PanelMatrix packed(const std::vector<float>& m, std::size_t rows, std::size_t cols) {
   PanelMatrix out(rows, cols);
   pack_rows({.data = m.data(), .cols = cols, .stride = cols, .rows = nullptr}, 0, rows, nullptr,
             nullptr, out);
   return out;
-}
-
-float at(const PanelMatrix& m, std::size_t i, std::size_t j) {
-  const std::size_t q = j / m.panel_width();
-  return m.panel(q)[i * m.width(q) + j - q * m.panel_width()];
-}
-
-std::size_t sum_index(const PanelMatrix& b, std::size_t rows, std::size_t i, std::size_t j) {
-  const std::size_t q = j / b.panel_width();
-  return q * b.panel_width() * rows + i * b.width(q) + j - q * b.panel_width();
 }
 
 MultiplyRange everything(const PanelMatrix& a, const PanelMatrix& b) {

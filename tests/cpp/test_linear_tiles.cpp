@@ -5,30 +5,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <random>
 #include <span>
 #include <vector>
 
 #include "eyespot/linalg.hpp"
 #include "eyespot/softmax_regression.hpp"
+#include "matrices.hpp"
 #include "runtime/simd.hpp"
 #include "solver/linear_tiles.hpp"
 
 using namespace eyespot;
 
 namespace {
-
-std::vector<float> random_numbers(std::size_t n, std::uint32_t seed) {
-  std::mt19937 engine(seed);
-  std::vector<float> numbers(n);
-  for (float& x : numbers) x = static_cast<float>(engine() % 2000001) / 1e6F - 1.0F;
-  return numbers;
-}
-
-float& at(PanelMatrix& m, std::size_t i, std::size_t j) {
-  const std::size_t q = j / m.panel_width();
-  return m.panel(q)[i * m.width(q) + j - q * m.panel_width()];
-}
 
 bool have_tiles() {
   const bool have = detail::simd_has_tiles();
@@ -47,9 +35,9 @@ void check_products(std::size_t n_rows, std::size_t d, std::size_t k) {
   CAPTURE(n_rows);
   CAPTURE(d);
   CAPTURE(k);
-  const auto data = random_numbers((n_rows + 2) * (d + 3), 1);
-  const auto mean = random_numbers(d, 2);
-  const auto weights = random_numbers(k * d, 3);
+  const auto data = random_matrix(n_rows + 2, d + 3, 1);
+  const auto mean = random_matrix(1, d, 2);
+  const auto weights = random_matrix(k, d, 3);
   std::vector<std::uint32_t> order(n_rows + 1);
   for (std::size_t i = 0; i < order.size(); ++i) {
     order[i] = static_cast<std::uint32_t>((i * 7 + 3) % (n_rows + 2));
@@ -61,7 +49,7 @@ void check_products(std::size_t n_rows, std::size_t d, std::size_t k) {
 
   PanelMatrix scores(solver::RowTiles::padded(n_rows), k);
   std::vector<float> bias((k + 15) / 16 * 16 + 32, -1e30F);
-  std::ranges::copy(random_numbers(k, 4), bias.begin());
+  std::ranges::copy(random_matrix(1, k, 4), bias.begin());
   solver::WeightTiles right(k, d);
   right.set(weights);
   solver::RowTiles rows(n_rows, d, k);
@@ -83,7 +71,7 @@ void check_products(std::size_t n_rows, std::size_t d, std::size_t k) {
   }
   CHECK(worst < 1);
 
-  const auto residuals = random_numbers(n_rows * k, 5);
+  const auto residuals = random_matrix(n_rows, k, 5);
   for (std::size_t i = 0; i < n_rows; ++i) {
     for (std::size_t c = 0; c < k; ++c) at(scores, i, c) = residuals[i * k + c];
   }
@@ -103,9 +91,7 @@ void check_products(std::size_t n_rows, std::size_t d, std::size_t k) {
         sum += product;
         sizes += std::abs(product);
       }
-      const std::size_t q = j / shape.panel_width();
-      const std::size_t place =
-          q * shape.panel_width() * k + c * shape.width(q) + j - q * shape.panel_width();
+      const std::size_t place = sum_index(shape, k, c, j);
       worst = std::max(worst, std::abs(fresh[place] - sum) / allowed(sizes, n_rows));
       same = same && added[place] == 0.5 + fresh[place];
     }
@@ -132,7 +118,7 @@ TEST_CASE("a block may be shorter than the one before it") {
   if (!have_tiles()) return;
   constexpr std::size_t d = 50;
   constexpr std::size_t k = 70;
-  const auto data = random_numbers(100 * d, 1);
+  const auto data = random_matrix(100, d, 1);
   const std::vector<float> mean(d);
   const RowsView view{.data = data.data(), .cols = d, .stride = d, .rows = nullptr};
   const PanelMatrix shape(1, d);
@@ -160,7 +146,7 @@ TEST_CASE("an objective of many classes is the same with tiles and without, for 
   constexpr std::size_t n = 1500;
   constexpr std::size_t d = 90;
   constexpr std::size_t k = 80;
-  const auto x = random_numbers(n * d, 6);
+  const auto x = random_matrix(n, d, 6);
   std::vector<std::int32_t> targets(n);
   for (std::size_t i = 0; i < n; ++i) targets[i] = static_cast<std::int32_t>(i * 31 % k);
   LabelledRows data;
@@ -168,7 +154,7 @@ TEST_CASE("an objective of many classes is the same with tiles and without, for 
   data.targets = targets.data();
   data.n_rows = n;
   data.n_classes = k;
-  const auto drawn = random_numbers(k * (d + 1), 7);
+  const auto drawn = random_matrix(k, d + 1, 7);
   const std::vector<double> at_x(drawn.begin(), drawn.end());
   const auto evaluate = [&](ThreadPool* pool, std::vector<double>& gradient) {
     const FeatureMoments moments = feature_moments(data.features, n, nullptr, nullptr, {}, false);

@@ -20,8 +20,9 @@ namespace eyespot {
 [[nodiscard]] std::vector<float> mean_one_weights(const RowsView& features, std::size_t n_rows,
                                                   const float* weights);
 
-/// Weighted mean of the rows, and the mean of the outer products of the centred rows: exact up to
-/// 16 * d rows, from evenly spaced rows beyond that, which is all that a preconditioner needs.
+/// Weighted mean of the rows, and the mean of the outer products of the centred rows: of all up to
+/// 16 * d rows, of evenly spaced ones beyond that, and of their numbers rounded to bfloat16 with
+/// the SIMD target "amx": all that a preconditioner needs.
 struct FeatureMoments {
   std::vector<float> mean;  ///< d
   LowerTriangle gram;       ///< d x d

@@ -43,8 +43,11 @@ struct LbfgsOptions {
   /// Iterations whose decrease the excess is at least. The quadratic model alone promises too
   /// little where the method is slow; 0 believes it.
   std::size_t window = 8;
-  double least_value = 0.01;    ///< in nats for a log-loss: below it, nobody asks for more digits
-  double noise = 1e-7;          ///< relative rounding error to expect in the value
+  double least_value = 0.01;  ///< in nats for a log-loss: below it, nobody asks for more digits
+  /// Relative rounding error to expect in the value: what it may grow by from one point to the next
+  /// where the slopes tell of a descent. A millionth at the least as long as gradient_norm is above
+  /// a positive gradient_tolerance.
+  double noise = 1e-7;
   std::size_t max_trials = 20;  ///< evaluations in one line search
 };
 

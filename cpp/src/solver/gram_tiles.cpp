@@ -10,10 +10,10 @@ using namespace tiles;
 
 namespace {
 
-constexpr std::size_t kMaxSteps = kAccumulateRows / kPairs;
+constexpr std::size_t kMaxSteps = kAccumulateRows / kDepth;
 // Rows that are turned into tiles at a time.
 constexpr std::size_t kStripRows = 96;
-static_assert(kAccumulateRows % kStripRows == 0 && kStripRows % kPairs == 0);
+static_assert(kAccumulateRows % kStripRows == 0 && kStripRows % kDepth == 0);
 
 // The bits of float32 numbers, of which the upper half becomes the nearest of bfloat16, ties to
 // even.
@@ -69,21 +69,21 @@ GramTiles::GramTiles(std::size_t n) : strip_(kStripRows, n) {
 
 void GramTiles::pack(const RowsView& source, std::size_t first, std::size_t count,
                      const float* offset, const float* scale) {
-  n_steps_ = (count + kPairs - 1) / kPairs;
+  n_steps_ = (count + kDepth - 1) / kDepth;
   for (std::size_t begin = 0; begin < count; begin += kStripRows) {
     const std::size_t n_rows = std::min(kStripRows, count - begin);
     pack_rows(source, first + begin, n_rows, offset, scale != nullptr ? scale + begin : nullptr,
               strip_);
-    const std::size_t end = (n_rows + kPairs - 1) / kPairs;
+    const std::size_t end = (n_rows + kDepth - 1) / kDepth;
     for (std::size_t q = 0; q < strip_.n_panels(); ++q) {
       const std::size_t width = strip_.width(q);
       float* rows = strip_.panel(q);
-      std::fill(rows + n_rows * width, rows + end * kPairs * width, 0.0F);
+      std::fill(rows + n_rows * width, rows + end * kDepth * width, 0.0F);
       for (std::size_t v = 0; v < width / kLanes; ++v) {
         const std::size_t group = q * strip_.panel_width() / kLanes + v;
         for (std::size_t step = 0; step < end; ++step) {
-          const std::size_t at = group * kMaxSteps + begin / kPairs + step;
-          convert(rows + step * kPairs * width + v * kLanes, width, right_[at]);
+          const std::size_t at = group * kMaxSteps + begin / kDepth + step;
+          convert(rows + step * kDepth * width + v * kLanes, width, right_[at]);
           transpose(right_[at], left_[at]);
         }
       }

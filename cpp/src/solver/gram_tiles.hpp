@@ -8,11 +8,10 @@
 
 namespace eyespot::solver {
 
-/// A block of rows in the form in which CPUs with AMX multiply
-/// matrices, many times as fast as in float32: in bfloat16, which keeps eight bits of a number.
-/// Their sums are the Gram matrix of the rounded rows, so without negative eigenvalues as that of
-/// the rows is. They differ as if each feature had a millionth of its variance as noise: enough for
-/// a metric, and for nothing else.
+/// A block of rows in the form in which CPUs with AMX multiply matrices, many times as fast as in
+/// float32: in bfloat16, which keeps eight bits of a number. Their sums are the Gram matrix of the
+/// rounded rows, so without negative eigenvalues as that of the rows is. They differ as if each
+/// feature had a millionth of its variance as noise: enough for a metric, and for nothing else.
 class GramTiles {
  public:
   /// Room for up to kAccumulateRows rows of n numbers.

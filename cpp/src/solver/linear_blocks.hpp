@@ -61,8 +61,8 @@ class LinearScores {
 
   /// n_classes x n_features.
   [[nodiscard]] const PanelMatrix& weights() const noexcept { return weights_; }
+  /// Biases, with those of the padding.
   [[nodiscard]] std::span<const float> bias() const noexcept { return bias_; }
-  [[nodiscard]] std::size_t padded_classes() const noexcept { return bias_.size(); }
 
   /// Scores of the first `count` rows.
   void of(const PanelMatrix& rows, std::size_t count, PanelMatrix& scores) const {

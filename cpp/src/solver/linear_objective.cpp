@@ -148,7 +148,7 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
   m.scores = solver::LinearScores(m.n_scores, m.n_features);
   m.partials.resize(m.n_groups);
   for (Partial& partial : m.partials) {
-    partial.column.resize(m.scores.padded_classes());
+    partial.column.resize(m.scores.bias().size());
   }
   m.weights.resize(n_weights);
   m.largest.resize(m.n_scores);

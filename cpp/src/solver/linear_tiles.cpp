@@ -23,16 +23,17 @@ struct Three {
   Words low;
 };
 
-// The nearest number of bfloat16, in the upper half of the word.
-EYESPOT_AVX512 Words upper(Floats x) {
+// The nearest number of bfloat16, in the upper half of the word. Which of two it is does not
+// matter, for the next part takes up what is left.
+EYESPOT_AVX512 Words nearest(Floats x) {
   return (reinterpret_cast<Words>(x) + 0x8000U) & 0xFFFF0000U;
 }
 
 // x is the sum of the three, of which the upper halves are numbers of bfloat16.
 EYESPOT_AVX512 Three split(Floats x) {
-  const Words high = upper(x);
+  const Words high = nearest(x);
   const Floats rest = x - reinterpret_cast<Floats>(high);
-  const Words middle = upper(rest);
+  const Words middle = nearest(rest);
   return {high, middle, reinterpret_cast<Words>(rest - reinterpret_cast<Floats>(middle))};
 }
 
@@ -169,10 +170,10 @@ EYESPOT_AVX512 void set_weights(std::span<const float> weights, std::size_t n_sc
                                 std::size_t n_features, TileParts* to) {
   TileParts left;
   for (std::size_t c = 0; c < n_scores; c += kLanes) {
-    for (std::size_t j = 0; j < n_features; j += kPairs, ++to) {
-      const std::size_t count = std::min(kPairs, n_features - j);
+    for (std::size_t j = 0; j < n_features; j += kDepth, ++to) {
+      const std::size_t count = std::min(kDepth, n_features - j);
       for (std::size_t i = 0; i < kLanes; ++i) {
-        alignas(kLineBytes) float some[kPairs] = {};
+        alignas(kLineBytes) float some[kDepth] = {};
         if (c + i < n_scores) std::copy_n(weights.data() + (c + i) * n_features + j, count, some);
         set_line(some, i, left);
       }
@@ -190,7 +191,7 @@ bool tiles_pay(std::size_t n_scores) {
 
 WeightTiles::WeightTiles(std::size_t n_scores, std::size_t n_features)
     : n_scores_(n_scores), n_features_(n_features) {
-  const std::size_t n_tiles = tiles_of(n_scores, kLanes) * tiles_of(n_features, kPairs);
+  const std::size_t n_tiles = tiles_of(n_scores, kLanes) * tiles_of(n_features, kDepth);
   right_ = std::make_unique_for_overwrite<TileParts[]>(n_tiles);  // NOLINT
 }
 
@@ -199,8 +200,8 @@ void WeightTiles::set(std::span<const float> weights) {
 }
 
 RowTiles::RowTiles(std::size_t max_rows, std::size_t n_features, std::size_t n_scores)
-    : n_scores_(n_scores), max_steps_(tiles_of(max_rows, kPairs)) {
-  const std::size_t n_wide = std::min(kStepsAtATime, tiles_of(n_features, kPairs));
+    : n_scores_(n_scores), max_steps_(tiles_of(max_rows, kDepth)) {
+  const std::size_t n_wide = std::min(kStepsAtATime, tiles_of(n_features, kDepth));
   // NOLINTBEGIN(modernize-avoid-c-arrays)
   rows_ = std::make_unique_for_overwrite<TileParts[]>(2 * max_steps_ * n_wide);
   scores_ = std::make_unique_for_overwrite<TileParts[]>(tiles_of(n_scores, kLanes) * max_steps_);
@@ -208,7 +209,7 @@ RowTiles::RowTiles(std::size_t max_rows, std::size_t n_features, std::size_t n_s
 }
 
 std::size_t RowTiles::padded(std::size_t n_rows) {
-  return tiles_of(n_rows, kPairs) * kPairs;
+  return tiles_of(n_rows, kDepth) * kDepth;
 }
 
 void RowTiles::set(const RowsView& source, std::size_t first, std::size_t count,
@@ -220,38 +221,38 @@ void RowTiles::set(const RowsView& source, std::size_t first, std::size_t count,
 }
 
 EYESPOT_AVX512 void RowTiles::set_left(std::size_t step, std::size_t n_steps) {
-  const std::size_t first = step * kPairs;
-  const std::size_t count = std::min(n_steps * kPairs, source_.cols - first);
-  alignas(kLineBytes) float row[kStepsAtATime * kPairs];
+  const std::size_t first = step * kDepth;
+  const std::size_t count = std::min(n_steps * kDepth, source_.cols - first);
+  alignas(kLineBytes) float row[kStepsAtATime * kDepth];
   for (std::size_t i = 0; i < padded(n_rows_); ++i) {
     if (i < n_rows_) {
       const float* ahead = source_.row(first_ + std::min(i + 2, n_rows_ - 1)) + first;
       for (std::size_t j = 0; j < count; j += kLanes) __builtin_prefetch(ahead + j);
-      centre(source_.row(first_ + i) + first, mean_ + first, count, n_steps * kPairs, row);
+      centre(source_.row(first_ + i) + first, mean_ + first, count, n_steps * kDepth, row);
     } else {
-      std::fill_n(row, n_steps * kPairs, 0.0F);
+      std::fill_n(row, n_steps * kDepth, 0.0F);
     }
     TileParts* to = rows_.get() + i / kLanes * n_steps;
-    for (std::size_t j = 0; j < n_steps; ++j) set_line(row + j * kPairs, i % kLanes, to[j]);
+    for (std::size_t j = 0; j < n_steps; ++j) set_line(row + j * kDepth, i % kLanes, to[j]);
   }
 }
 
 EYESPOT_AVX512 void RowTiles::set_right(std::size_t step, std::size_t n_steps) {
-  const std::size_t first = step * kPairs;
-  const std::size_t count = std::min(n_steps * kPairs, source_.cols - first);
-  alignas(kLineBytes) float pair[2][kStepsAtATime * kPairs];
+  const std::size_t first = step * kDepth;
+  const std::size_t count = std::min(n_steps * kDepth, source_.cols - first);
+  alignas(kLineBytes) float pair[2][kStepsAtATime * kDepth];
   for (std::size_t i = 0; i < padded(n_rows_); i += 2) {
     for (std::size_t half = 0; half < 2; ++half) {
       if (i + half < n_rows_) {
         const float* row = source_.row(first_ + i + half) + first;
-        centre(row, mean_ + first, count, n_steps * kPairs, pair[half]);
+        centre(row, mean_ + first, count, n_steps * kDepth, pair[half]);
       } else {
-        std::fill_n(pair[half], n_steps * kPairs, 0.0F);
+        std::fill_n(pair[half], n_steps * kDepth, 0.0F);
       }
     }
-    TileParts* to = rows_.get() + i / kPairs;
-    for (std::size_t j = 0; j < n_steps * kPairs; j += kLanes, to += max_steps_) {
-      store_pairs(load<Floats>(pair[0] + j), load<Floats>(pair[1] + j), i % kPairs / 2, *to);
+    TileParts* to = rows_.get() + i / kDepth;
+    for (std::size_t j = 0; j < n_steps * kDepth; j += kLanes, to += max_steps_) {
+      store_pairs(load<Floats>(pair[0] + j), load<Floats>(pair[1] + j), i % kDepth / 2, *to);
     }
   }
 }
@@ -261,7 +262,7 @@ EYESPOT_AVX512 void RowTiles::set_scores(const PanelMatrix& scores) {
   for (std::size_t c = 0; c < tiles_of(n_scores_, kLanes); ++c) {
     const Place place = place_of(scores, scores.rows(), c);
     const float* rows = scores.panel(0) + place.offset;
-    for (std::size_t step = 0; step < tiles_of(n_rows_, kPairs); ++step) {
+    for (std::size_t step = 0; step < tiles_of(n_rows_, kDepth); ++step) {
       for (std::size_t i = 0; i < kLanes; ++i, rows += 2 * place.width) {
         store_pairs(load<Floats>(rows), load<Floats>(rows + place.width), i, columns);
       }
@@ -273,7 +274,7 @@ EYESPOT_AVX512 void RowTiles::set_scores(const PanelMatrix& scores) {
 EYESPOT_AMX void RowTiles::scores(const WeightTiles& weights, std::span<const float> bias,
                                   PanelMatrix& scores) {
   _tile_loadconfig(&kConfig);
-  const std::size_t n_wide = tiles_of(source_.cols, kPairs);
+  const std::size_t n_wide = tiles_of(source_.cols, kDepth);
   const std::size_t n_left = padded(n_rows_) / kLanes;
   const std::size_t n_right = tiles_of(n_scores_, kLanes);
   float* out = scores.panel(0);
@@ -306,9 +307,9 @@ EYESPOT_AMX void RowTiles::accumulate(const PanelMatrix& scores, bool fresh,
   set_scores(scores);
   const PanelMatrix shape(1, source_.cols);
   const std::size_t n_left = tiles_of(n_scores_, kLanes);
-  const std::size_t n_wide = tiles_of(source_.cols, kPairs);
+  const std::size_t n_wide = tiles_of(source_.cols, kDepth);
   const std::size_t n_right = tiles_of(source_.cols, kLanes);
-  const std::size_t n_rows = tiles_of(n_rows_, kPairs);
+  const std::size_t n_rows = tiles_of(n_rows_, kDepth);
   constexpr std::size_t kStride = 2 * kLanes;
   alignas(kLineBytes) float out[kStride * kStride];
   const Corners corners{

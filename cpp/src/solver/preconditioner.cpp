@@ -75,7 +75,8 @@ namespace {
 // The factor of curvature * gram + l2 * I.
 std::shared_ptr<const solver::Cholesky> factor_of(const FeatureMoments& moments, double curvature,
                                                   double l2, ThreadPool* pool, const Poll& poll) {
-  // The Gram matrix is known to float32: a smaller shift than this would only follow its rounding.
+  // The Gram matrix is known to float32, or less: a smaller shift than this would only follow its
+  // rounding.
   double shift = std::max(l2, 1e-7 * curvature * moments.variance);
   if (!(shift > 0)) shift = 1;  // constant features: any metric will do
   auto factor = std::make_shared<solver::Cholesky>(moments.mean.size());

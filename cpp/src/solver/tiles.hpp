@@ -28,7 +28,7 @@ struct alignas(64) Tile {
 namespace eyespot::solver::tiles {
 
 inline constexpr std::size_t kLanes = 16;  // lines, or pairs, of a tile
-inline constexpr std::size_t kPairs = 32;  // numbers that a tile sums over
+inline constexpr std::size_t kDepth = 32;  // numbers that a tile sums over
 inline constexpr std::size_t kLineBytes = 64;
 
 // GCC's vectors, as its intrinsics of AVX-512 warn of what is no fault in version 12.
