@@ -11,6 +11,7 @@
 #include "eyespot/linalg.hpp"
 #include "matrices.hpp"
 #include "runtime/simd.hpp"
+#include "solver/gram_pairs.hpp"
 #include "solver/gram_rows.hpp"
 #include "solver/gram_tiles.hpp"
 
@@ -65,6 +66,24 @@ double worst_difference(std::size_t n, std::initializer_list<std::size_t> height
   return worst / static_cast<double>(total);
 }
 
+template <class Rows>
+void check_rounded_products(std::string_view target) {
+  const auto targets = detail::simd_targets();
+  if (std::ranges::find(targets, target) == targets.end()) {
+    MESSAGE("not run: this CPU does not have ", target, ", or may not use it");
+    return;
+  }
+  detail::force_simd_target(target);
+  for (const std::size_t n : std::initializer_list<std::size_t>{1, 15, 16, 17, 48, 49, 70, 101}) {
+    CAPTURE(n);
+    for (const std::size_t height : std::initializer_list<std::size_t>{1, 31, 32, 33, 97, 288}) {
+      CAPTURE(height);
+      CHECK(worst_difference<Rows>(n, {kAccumulateRows, height}, to_bfloat16) < 1e-6);
+    }
+  }
+  detail::force_simd_target("");
+}
+
 }  // namespace
 
 TEST_CASE("a lower triangle gives back what it was given, on every target") {
@@ -112,16 +131,10 @@ TEST_CASE("a block's Gram matrix is near that of its rows, on every target") {
   detail::force_simd_target("");
 }
 
+TEST_CASE("pairs have the products of numbers rounded to bfloat16") {
+  check_rounded_products<solver::GramPairs>("avx3_bf16");
+}
+
 TEST_CASE("tiles have the products of numbers rounded to bfloat16") {
-  if (!detail::simd_has_tiles()) {
-    MESSAGE("not run: this CPU has no AMX, or may not use it");
-    return;
-  }
-  for (const std::size_t n : std::initializer_list<std::size_t>{1, 15, 16, 17, 48, 49, 70, 101}) {
-    CAPTURE(n);
-    for (const std::size_t height : std::initializer_list<std::size_t>{1, 31, 32, 33, 97, 288}) {
-      CAPTURE(height);
-      CHECK(worst_difference<solver::GramTiles>(n, {kAccumulateRows, height}, to_bfloat16) < 1e-6);
-    }
-  }
+  check_rounded_products<solver::GramTiles>("amx");
 }

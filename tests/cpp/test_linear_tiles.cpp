@@ -19,7 +19,7 @@ using namespace eyespot;
 namespace {
 
 bool have_tiles() {
-  const bool have = detail::simd_has_tiles();
+  const bool have = detail::simd_bfloat16() == detail::Bfloat16::tiles;
   if (!have) MESSAGE("not run: this CPU has no AMX, or may not use it");
   return have;
 }

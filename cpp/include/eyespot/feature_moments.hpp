@@ -22,7 +22,7 @@ namespace eyespot {
 
 /// Weighted mean of the rows, and the mean of the outer products of the centred rows: of all up to
 /// 16 * d rows, of evenly spaced ones beyond that, and of their numbers rounded to bfloat16 with
-/// the SIMD target "amx": all that a preconditioner needs.
+/// the SIMD targets "avx3_bf16" and "amx": all that a preconditioner needs.
 struct FeatureMoments {
   std::vector<float> mean;  ///< d
   LowerTriangle gram;       ///< d x d

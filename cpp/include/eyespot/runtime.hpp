@@ -13,10 +13,10 @@ namespace eyespot {
 /// least 1. Not what the machine has.
 [[nodiscard]] std::size_t available_threads();
 
-/// The SIMD target in force for every kernel: "scalar", "sse4", "avx2", "avx3" or "amx" (AVX-512,
-/// and tiles of bfloat16 in the solver) on x86-64, "neon" or "scalar" on Arm. The best one the CPU
-/// has, unless EYESPOT_SIMD forces another. Throws Error(invalid_argument) when EYESPOT_SIMD names
-/// a target that is unknown or that the CPU lacks.
+/// The SIMD target in force for every kernel: "scalar", "sse4", "avx2", "avx3", "avx3_bf16"
+/// (AVX-512, and products of bfloat16 in the solver) or "amx" (tiles of them) on x86-64, "neon" or
+/// "scalar" on Arm. The best one the CPU has, unless EYESPOT_SIMD forces another. Throws
+/// Error(invalid_argument) when EYESPOT_SIMD names a target that is unknown or that the CPU lacks.
 [[nodiscard]] std::string_view simd_target();
 
 /// A flag that many threads may read and any thread may set, once. Copies share the flag.

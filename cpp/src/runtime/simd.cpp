@@ -2,7 +2,7 @@
 
 #include <hwy/highway.h>
 
-#if EYESPOT_HAS_TILES
+#if EYESPOT_HAS_BFLOAT16
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,12 +21,15 @@
 #include "eyespot/runtime.hpp"
 
 namespace eyespot {
+
+using detail::Bfloat16;
+
 namespace {
 
 struct NamedTarget {
   const char* name;
   std::uint64_t mask;
-  bool tiles = false;  // beside Highway's target
+  Bfloat16 bfloat16 = Bfloat16::none;  // beside Highway's target
 };
 
 // Highway's masks are signed and built by its macros; sets of bits are unsigned here.
@@ -38,13 +41,14 @@ constexpr auto kPortable = std::uint64_t{HWY_EMU128 | HWY_SCALAR};
 
 // Worst first. Names are eyespot's own: "scalar" is Highway's portable target, whichever of the two
 // it offers here.
-constexpr std::array<NamedTarget, 6> kTargets{{
+constexpr std::array<NamedTarget, 7> kTargets{{
     {"scalar", kPortable},
     {"neon", EYESPOT_NEON},
     {"sse4", HWY_SSE4},
     {"avx2", HWY_AVX2},
     {"avx3", HWY_AVX3},
-    {"amx", HWY_AVX3, true},
+    {"avx3_bf16", HWY_AVX3, Bfloat16::pairs},
+    {"amx", HWY_AVX3, Bfloat16::tiles},
 }};
 
 // What the CPU runs and the kernels were compiled for; the portable target always is.
@@ -56,17 +60,34 @@ std::uint64_t usable_targets() {
   return targets;
 }
 
-#if EYESPOT_HAS_TILES
-bool cpu_has_tiles() {
-  constexpr unsigned kFeatures = 7;
-  constexpr unsigned kBfloat16 = 1U << 22U;
-  constexpr unsigned kTiles = 1U << 24U;
+#if EYESPOT_HAS_BFLOAT16
+struct CpuFeatures {
   unsigned a = 0;
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  if (__get_cpuid_count(kFeatures, 0, &a, &b, &c, &d) == 0) return false;
-  return (d & kBfloat16) != 0 && (d & kTiles) != 0;
+};
+
+// The bits of CPUID's extended features; none where it does not have them.
+CpuFeatures cpu_features(unsigned part) {
+  constexpr unsigned kExtended = 7;
+  CpuFeatures bits;
+  __get_cpuid_count(kExtended, part, &bits.a, &bits.b, &bits.c, &bits.d);
+  return bits;
+}
+
+// Its registers are those of AVX-512, which Highway has found to be usable.
+bool pairs_usable() {
+  constexpr unsigned kPairs = 1U << 5U;
+  static const bool usable = (cpu_features(1).a & kPairs) != 0;
+  return usable;
+}
+
+bool cpu_has_tiles() {
+  constexpr unsigned kBfloat16 = 1U << 22U;
+  constexpr unsigned kTiles = 1U << 24U;
+  const unsigned bits = cpu_features(0).d;
+  return (bits & kBfloat16) != 0 && (bits & kTiles) != 0;
 }
 
 // Linux gives the registers of tiles, 8 KiB a thread, to processes that ask for them.
@@ -81,13 +102,23 @@ bool tiles_usable() {
   return usable;
 }
 #else
+bool pairs_usable() {
+  return false;
+}
+
 bool tiles_usable() {
   return false;
 }
 #endif
 
 bool is_usable(const NamedTarget& target) {
-  return (target.mask & usable_targets()) != 0 && (!target.tiles || tiles_usable());
+  if ((target.mask & usable_targets()) == 0) return false;
+  switch (target.bfloat16) {
+    case Bfloat16::none: return true;
+    case Bfloat16::pairs: return pairs_usable();
+    case Bfloat16::tiles: return tiles_usable();
+  }
+  return false;
 }
 
 std::string known_names() {
@@ -156,9 +187,9 @@ std::vector<std::string_view> simd_targets() {
   return names;
 }
 
-bool simd_has_tiles() {
+Bfloat16 simd_bfloat16() {
   simd_ready();
-  return active().load(std::memory_order_acquire)->tiles;
+  return active().load(std::memory_order_acquire)->bfloat16;
 }
 
 void force_simd_target(std::string_view name) {

@@ -3,13 +3,13 @@
 #include <string_view>
 #include <vector>
 
-// Whether this build has kernels for tiles of bfloat16 (AMX), which Highway 1.0.3 does not know:
-// they are written with the vectors of GCC 12 and clang.
-#define EYESPOT_HAS_TILES 0
+// Whether this build has kernels for bfloat16 (AVX-512's products of pairs, AMX's tiles), which
+// Highway 1.0.3 does not know: they are written with the vectors of GCC 12 and clang.
+#define EYESPOT_HAS_BFLOAT16 0
 #if defined(__x86_64__) && defined(__linux__) && defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-#undef EYESPOT_HAS_TILES
-#define EYESPOT_HAS_TILES 1
+#undef EYESPOT_HAS_BFLOAT16
+#define EYESPOT_HAS_BFLOAT16 1
 #endif
 #endif
 
@@ -25,8 +25,11 @@ void simd_ready();
 /// differential tests.
 [[nodiscard]] std::vector<std::string_view> simd_targets();
 
-/// Whether the target in force has tiles of bfloat16. Throws as simd_target() does.
-[[nodiscard]] bool simd_has_tiles();
+/// What a target multiplies in bfloat16, the best of it.
+enum class Bfloat16 : unsigned char { none, pairs, tiles };
+
+/// What the target in force does. Throws as simd_target() does.
+[[nodiscard]] Bfloat16 simd_bfloat16();
 
 /// Sends every later dispatch to `name`; "" is the best target. Not while kernels run: for tests
 /// only. Throws Error(invalid_argument) as simd_target() does.

@@ -159,25 +159,30 @@ class CentreSums {
            const Poll& poll) {
     const std::size_t k = masses_.size();
     const std::size_t n_blocks = (rows.size() + kAccumulateRows - 1) / kAccumulateRows;
-    std::vector<PanelMatrix> x(n_blocks);
-    std::vector<PanelMatrix> by(n_blocks);
+    const auto height = [&](std::size_t block) {
+      return std::min(kAccumulateRows, rows.size() - block * kAccumulateRows);
+    };
+    blocks_.resize(std::max(blocks_.size(), n_blocks));
     RowsView view = features;
     view.rows = rows.data();
     solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
+      Block& own = blocks_[block];
       const std::size_t first = block * kAccumulateRows;
-      const std::size_t count = std::min(kAccumulateRows, rows.size() - first);
-      x[block] = PanelMatrix(count, features.cols);
-      pack_rows(view, first, count, mean.data(), nullptr, x[block]);
-      by[block] = PanelMatrix(count, k);
-      for (std::size_t i = 0; i < count; ++i) {
-        by[block].set_row(i, factors.subspan((first + i) * k, k));
+      if (own.x.rows() < height(block)) {
+        own.x = PanelMatrix(height(block), features.cols);
+        own.by = PanelMatrix(height(block), k);
+      }
+      pack_rows(view, first, height(block), mean.data(), nullptr, own.x);
+      for (std::size_t i = 0; i < height(block); ++i) {
+        own.by.set_row(i, factors.subspan((first + i) * k, k));
       }
     });
     // A panel of the sums a task: each sum has one order whoever forms it.
     solver::run_blocks(pool, shape_.n_panels(), poll,
                        [&](std::size_t q, std::size_t, const auto& go) {
                          for (std::size_t block = 0; block < n_blocks && go(); ++block) {
-                           accumulate_panel(by[block], x[block], by[block].rows(), q, sums_.data());
+                           const Block& own = blocks_[block];
+                           accumulate_panel(own.by, own.x, height(block), q, sums_.data());
                          }
                        });
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -205,7 +210,14 @@ class CentreSums {
   }
 
  private:
+  // Rows, and what they count for the scores.
+  struct Block {
+    PanelMatrix x;
+    PanelMatrix by;
+  };
+
   PanelMatrix shape_;
+  std::vector<Block> blocks_;  // kept from one call to the next
   std::vector<double> masses_;
   std::vector<double> sums_;  // in panels
 };
@@ -300,13 +312,12 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
   std::vector<double> sums(n_groups * (d + 1), 0.0);
   ThreadPool* const workers = solver::pool_for(pool, n * d, solver::kWorthReading);
   solver::run_blocks(workers, n_groups, poll, [&](std::size_t group, std::size_t, const auto& go) {
-    double* sum = sums.data() + group * (d + 1);
+    const auto sum = std::span(sums).subspan(group * (d + 1), d + 1);
     const std::size_t end = n * (group + 1) / n_groups;
     for (std::size_t i = n * group / n_groups; i < end; ++i) {
       if (i % 64 == 0 && !go()) return;
       const double w = weight_of(weights, source_row(features, i));
-      const float* row = features.row(i);
-      for (std::size_t j = 0; j < d; ++j) sum[j] += w * static_cast<double>(row[j]);
+      add_scaled(w, std::span(features.row(i), d), sum.first(d));
       sum[d] += w;
     }
   });

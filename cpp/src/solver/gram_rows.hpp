@@ -1,9 +1,10 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <variant>
 
 #include "eyespot/linalg.hpp"
+#include "gram_pairs.hpp"
 #include "gram_tiles.hpp"
 
 namespace eyespot::solver {
@@ -21,9 +22,20 @@ class GramRows {
   void accumulate(std::size_t q, double* panel) const;
 
  private:
-  std::optional<GramTiles> tiles_;
-  PanelMatrix panels_;  // where there are no tiles
-  std::size_t n_rows_ = 0;
+  // Rows in float32.
+  struct Panels {
+    PanelMatrix rows;
+    std::size_t n_rows = 0;
+
+    explicit Panels(std::size_t n) : rows(kAccumulateRows, n) {}
+    void pack(const RowsView& source, std::size_t first, std::size_t count, const float* offset,
+              const float* scale);
+    void accumulate(std::size_t q, double* panel) const;
+  };
+  using Form = std::variant<Panels, GramPairs, GramTiles>;
+  static Form fastest(std::size_t n);
+
+  Form form_;
 };
 
 }  // namespace eyespot::solver

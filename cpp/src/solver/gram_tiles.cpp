@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#if EYESPOT_HAS_TILES
+#if EYESPOT_HAS_BFLOAT16
 
 namespace eyespot::solver {
 
@@ -14,12 +14,6 @@ constexpr std::size_t kMaxSteps = kAccumulateRows / kDepth;
 // Rows that are turned into tiles at a time.
 constexpr std::size_t kStripRows = 96;
 static_assert(kAccumulateRows % kStripRows == 0 && kStripRows % kDepth == 0);
-
-// The bits of float32 numbers, of which the upper half becomes the nearest of bfloat16, ties to
-// even.
-EYESPOT_AVX512 Words rounded(Words bits) {
-  return bits + (((bits >> 16U) & 1U) + 0x7FFFU);
-}
 
 // 32 rows of 16 columns of a panel, which is `width` wide.
 EYESPOT_AVX512 void convert(const float* rows, std::size_t width, Tile& out) {

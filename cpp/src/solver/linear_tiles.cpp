@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#if EYESPOT_HAS_TILES
+#if EYESPOT_HAS_BFLOAT16
 
 namespace eyespot::solver {
 
@@ -186,7 +186,7 @@ EYESPOT_AVX512 void set_weights(std::span<const float> weights, std::size_t n_sc
 
 bool tiles_pay(std::size_t n_scores) {
   constexpr std::size_t kFewest = 64;
-  return n_scores >= kFewest && detail::simd_has_tiles();
+  return n_scores >= kFewest && detail::simd_bfloat16() == detail::Bfloat16::tiles;
 }
 
 WeightTiles::WeightTiles(std::size_t n_scores, std::size_t n_features)

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/simd.hpp"
+#include "bfloat16.hpp"
 
 namespace eyespot::solver {
 
@@ -16,41 +16,16 @@ struct alignas(64) Tile {
 
 }  // namespace eyespot::solver
 
-#if EYESPOT_HAS_TILES
+#if EYESPOT_HAS_BFLOAT16
 
-#include <immintrin.h>
-
-#include <cstring>
-
-#define EYESPOT_AVX512 __attribute__((target("avx512f"))) inline
 #define EYESPOT_AMX __attribute__((target("avx512f,amx-tile,amx-bf16")))
 
 namespace eyespot::solver::tiles {
 
-inline constexpr std::size_t kLanes = 16;  // lines, or pairs, of a tile
-inline constexpr std::size_t kDepth = 32;  // numbers that a tile sums over
+using namespace bfloat16;
+
+inline constexpr std::size_t kDepth = 32;  // numbers that a tile of 16 lines of 16 pairs sums over
 inline constexpr std::size_t kLineBytes = 64;
-
-// GCC's vectors, as its intrinsics of AVX-512 warn of what is no fault in version 12.
-using Words = std::uint32_t __attribute__((vector_size(64)));
-using Floats = float __attribute__((vector_size(64)));
-
-template <class Vector, class T>
-EYESPOT_AVX512 Vector load(const T* from) {
-  Vector vector;
-  std::memcpy(&vector, from, sizeof(vector));
-  return vector;
-}
-
-template <class Vector, class T>
-EYESPOT_AVX512 void store(Vector vector, T* to) {
-  std::memcpy(to, &vector, sizeof(vector));
-}
-
-// The upper halves of words in turn: bfloat16 where they are float32's.
-EYESPOT_AVX512 Words paired(Words even, Words odd) {
-  return (even >> 16U) | (odd & 0xFFFF0000U);
-}
 
 // Lanes of a and b in turn, of the lower or the upper half of each quarter, one or two at a time.
 EYESPOT_AVX512 Words lower_ones(Words a, Words b) {
@@ -96,15 +71,6 @@ EYESPOT_AVX512 void transpose(const Tile& from, Tile& to) {
     store(even_quarters(odd, later_odd), to.pairs[4 + j]);
     store(odd_quarters(even, later_even), to.pairs[8 + j]);
     store(odd_quarters(odd, later_odd), to.pairs[12 + j]);
-  }
-}
-
-// to += from: a multiple of eight numbers.
-EYESPOT_AVX512 void add(const float* from, std::size_t count, double* to) {
-  for (std::size_t j = 0; j < count; j += 8) {
-    // The intrinsic without a mask reads an uninitialised vector in GCC 12's header.
-    const __m512d values = _mm512_maskz_cvtps_pd(0xFF, _mm256_load_ps(from + j));
-    _mm512_storeu_pd(to + j, _mm512_add_pd(_mm512_loadu_pd(to + j), values));
   }
 }
 
