@@ -23,8 +23,9 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 def newest() -> list[dict[str, Any]]:
     """Return the records, by suite and then by date, with only the results that none replaced.
 
-    With budgets, peers may be measured in several runs, and each is beside eyespot's time of its:
-    there it is a peer that a later run of it replaces.
+    Times are replaced by those of the same processor alone. With budgets, peers may be measured in
+    several runs, and each is beside eyespot's time of its: there it is a peer that a later run of
+    it replaces.
     """
     records = [json.loads(path.read_text()) for path in (HERE / "results").glob("*.json")]
     records.sort(key=lambda record: record["date"], reverse=True)
@@ -33,7 +34,8 @@ def newest() -> list[dict[str, Any]]:
     for record in records:
         results = []
         for result in record["results"]:
-            key = (record["suite"], *which(result))
+            cpu = record["environment"]["cpu"] if "ratios" in result else None
+            key = (record["suite"], cpu, *which(result))
             own = set(result.get("ratios", ()))
             peers = own if result.get("budgets") else {ALL}
             known = later.setdefault(key, set())
@@ -63,18 +65,26 @@ def without(result: dict[str, Any], peers: set[str]) -> dict[str, Any]:
 
 
 def summary(records: list[dict[str, Any]]) -> str:
-    """Return what the README tells: the accuracies, and a line for most workloads."""
+    """Return what the README tells: the accuracies, and a line for most workloads.
+
+    Of processors, a line tells of the one that was measured last.
+    """
     rows: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
     tables = []
+    last = {
+        line_key(record, result): record["environment"]["cpu"]
+        for record in records
+        for result in record["results"]
+    }
     for record in records:
         if "accuracy" in record["results"][0] and "plan" not in record["results"][0]:
             tables.append("\n".join(accuracy_rows(record["results"])))
         if "ratios" not in record["results"][0]:
             continue
         for result in record["results"]:
-            if record["suite"] == "augment" and not result["case"].startswith(HEADLINES):
-                continue
-            if record["suite"] == "head" and not headline_of_head(result):
+            key = line_key(record, result)
+            is_last = last[key] == record["environment"]["cpu"]
+            if not (is_last and is_headline(record["suite"], result)):
                 continue
             figures = result["peers"]["eyespot"]
             words = ", ".join(
@@ -82,7 +92,6 @@ def summary(records: list[dict[str, Any]]) -> str:
                 for peer in result["peers"]
                 if peer in result["ratios"]
             )
-            key = (record["suite"], by_number(result["case"]), result["threads"])
             start = (
                 f"| {record['suite'].replace('_', ' ')}: {result['case'].replace('_', ' ')} "
                 f"| {result['threads']} "
@@ -100,9 +109,16 @@ def summary(records: list[dict[str, Any]]) -> str:
     return "\n\n".join(tables) or "No result is published yet."
 
 
-def headline_of_head(result: dict[str, Any]) -> bool:
-    """Whether the README tells of a fit: those of a millisecond gain nothing by a second thread."""
-    return result["threads"] == 1 or result["case"].startswith("synthetic")
+def line_key(record: dict[str, Any], result: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a line of the README tells of, in an order to list it by."""
+    return record["suite"], by_number(result.get("case", "")), result.get("threads")
+
+
+def is_headline(suite: str, result: dict[str, Any]) -> bool:
+    """Whether the README tells of it: fits of a millisecond gain nothing by a second thread."""
+    if suite == "augment":
+        return result["case"].startswith(HEADLINES)
+    return suite != "head" or result["threads"] == 1 or result["case"].startswith("synthetic")
 
 
 def by_number(text: str) -> tuple[tuple[int, str], ...]:

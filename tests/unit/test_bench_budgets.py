@@ -131,6 +131,30 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
     assert list(oldest["ratios"]) == list(oldest["budgets"]) == ["quick"]
 
 
+def test_the_report_keeps_what_another_processor_showed(race, tmp_path, monkeypatch):
+    measure, _ = race
+    facts = environment.describe()
+    (tmp_path / "results").mkdir()
+
+    def record(day, cpu, peers):
+        run = {"suite": "nap", "date": f"2026-01-0{day}T00:00:00+00:00", "repeat": 1}
+        own = {"environment": facts | {"cpu": cpu}, "results": [measure(peers=peers)]}
+        (tmp_path / "results" / f"{day}.json").write_text(json.dumps(run | own))
+
+    record(1, "older", ["eyespot", "quick"])
+    record(2, "newer", ["eyespot", "slow"])
+    record(3, "older", ["eyespot", "slow"])
+    record(4, "newer", ["eyespot", "slow"])
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    records = report.newest()
+    assert [record["date"][9:10] for record in records] == ["1", "3", "4"]
+    assert [record["environment"]["cpu"] for record in records] == ["older", "older", "newer"]
+    lines = [line for line in report.summary(records).splitlines() if "nap: nap" in line]
+    assert len(lines) == 1
+    assert "slow" in lines[0]
+    assert "quick" not in lines[0], "that was another processor"
+
+
 def test_the_report_does_not_take_a_fit_that_ended_short_for_one_that_got_there():
     result = {
         "peers": {"torch": {"median_facts": {"stopped": 0, "met": 0, "bits": 64}}},
