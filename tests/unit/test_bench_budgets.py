@@ -101,15 +101,20 @@ def test_peers_that_are_finished_are_kept_when_a_later_one_fails(race, tmp_path)
         measure(peers=["eyespot", "slow"])
 
 
+def publish(folder, date, name, facts, result):
+    """Write a record of one result where the report looks for it."""
+    (folder / "results").mkdir(exist_ok=True)
+    run = {"suite": "nap", "date": f"{date}T00:00:00+00:00", "repeat": 1}
+    text = json.dumps(run | {"environment": facts, "results": [result]})
+    (folder / "results" / f"{name}.json").write_text(text)
+
+
 def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_path, monkeypatch):
     measure, _ = race
     facts = environment.describe()
-    (tmp_path / "results").mkdir()
 
     def record(date, name, result):
-        run = {"suite": "nap", "date": f"{date}T00:00:00+00:00", "repeat": 1}
-        text = json.dumps(run | {"environment": facts, "results": [result]})
-        (tmp_path / "results" / f"{name}.json").write_text(text)
+        publish(tmp_path, date, name, facts, result)
 
     # Of a race without budgets, whose peers were all raced within budgets later.
     record("2025-12-31", 0, measure(peers=["eyespot", "quick"]) | {"budgets": {}})
@@ -134,12 +139,9 @@ def test_the_report_joins_peers_that_were_measured_in_several_runs(race, tmp_pat
 def test_the_report_keeps_what_another_processor_showed(race, tmp_path, monkeypatch):
     measure, _ = race
     facts = environment.describe()
-    (tmp_path / "results").mkdir()
 
     def record(day, cpu, peers):
-        run = {"suite": "nap", "date": f"2026-01-0{day}T00:00:00+00:00", "repeat": 1}
-        own = {"environment": facts | {"cpu": cpu}, "results": [measure(peers=peers)]}
-        (tmp_path / "results" / f"{day}.json").write_text(json.dumps(run | own))
+        publish(tmp_path, f"2026-01-0{day}", day, facts | {"cpu": cpu}, measure(peers=peers))
 
     record(1, "older", ["eyespot", "quick"])
     record(2, "newer", ["eyespot", "slow"])

@@ -61,32 +61,32 @@ std::uint64_t usable_targets() {
 }
 
 #if EYESPOT_HAS_BFLOAT16
-struct CpuFeatures {
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
+struct CpuidBits {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
 };
 
-// The bits of CPUID's extended features; none where it does not have them.
-CpuFeatures cpu_features(unsigned part) {
-  constexpr unsigned kExtended = 7;
-  CpuFeatures bits;
-  __get_cpuid_count(kExtended, part, &bits.a, &bits.b, &bits.c, &bits.d);
+// CPUID's structured extended features; no bit is set where the CPU does not tell of them.
+CpuidBits extended_features(unsigned subleaf) {
+  constexpr unsigned kLeaf = 7;
+  CpuidBits bits;
+  __get_cpuid_count(kLeaf, subleaf, &bits.eax, &bits.ebx, &bits.ecx, &bits.edx);
   return bits;
 }
 
 // Its registers are those of AVX-512, which Highway has found to be usable.
 bool pairs_usable() {
   constexpr unsigned kPairs = 1U << 5U;
-  static const bool usable = (cpu_features(1).a & kPairs) != 0;
+  static const bool usable = (extended_features(1).eax & kPairs) != 0;
   return usable;
 }
 
 bool cpu_has_tiles() {
   constexpr unsigned kBfloat16 = 1U << 22U;
   constexpr unsigned kTiles = 1U << 24U;
-  const unsigned bits = cpu_features(0).d;
+  const unsigned bits = extended_features(0).edx;
   return (bits & kBfloat16) != 0 && (bits & kTiles) != 0;
 }
 

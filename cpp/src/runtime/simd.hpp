@@ -25,7 +25,7 @@ void simd_ready();
 /// differential tests.
 [[nodiscard]] std::vector<std::string_view> simd_targets();
 
-/// What a target multiplies in bfloat16, the best of it.
+/// The products of bfloat16 that a target has; one with tiles is not asked for pairs.
 enum class Bfloat16 : unsigned char { none, pairs, tiles };
 
 /// What the target in force does. Throws as simd_target() does.

@@ -8,7 +8,9 @@
 
 namespace eyespot::solver {
 
-/// GramTiles for CPUs that multiply vectors of bfloat16, twice as fast as float32's, but no tiles.
+/// A block of rows rounded to bfloat16, as in GramTiles, for CPUs that multiply no tiles but
+/// vectors of pairs (AVX-512's bfloat16), twice as fast as in float32. The sums are of the same
+/// rounded rows.
 class GramPairs {
  public:
   /// Room for up to kAccumulateRows rows of n numbers.
