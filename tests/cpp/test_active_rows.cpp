@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "bending_rows.hpp"
 #include "eyespot/preconditioner.hpp"
 #include "eyespot/softmax_regression.hpp"
 #include "solver/active_rows.hpp"
@@ -90,7 +91,14 @@ struct Data {
                                      ThreadPool* pool = nullptr) const {
     const CurvedForm form{
         .n_scores = k, .least = 1e-6, .with_gram = with_gram, .n_vectors = n_vectors};
-    return curved_moments(view(), n, weights.data(), plain(), curvatures(), form, pool, {});
+    const FeatureMoments moments = plain();
+    BendingRows rows(view(), n, k, moments, pool);
+    const auto bends = [this](std::size_t i, std::size_t c) {
+      const float value = values[i * k + c];
+      return weights[i] * (coupled ? value * (1 - value) : value);
+    };
+    return curved_moments(view(), n, weights, moments, rows.curvature(bends), curvatures(), form,
+                          pool, {});
   }
 };
 
@@ -319,10 +327,6 @@ TEST_CASE("with active rows a fit takes fewer evaluations to the same minimum") 
   const FeatureMoments moments = feature_moments(rows.features, n, nullptr, nullptr, {}, false);
   eyespot::LinearFit::Problem problem;
   problem.objective = std::make_unique<eyespot::SoftmaxObjective>(rows, moments, l2, nullptr);
-  problem.metric_at = [&](std::span<const float>, std::span<const double>,
-                          const eyespot::MetricKind&, const eyespot::Poll& poll) {
-    return eyespot::softmax_metric(rows, moments, l2, {}, {}, {}, nullptr, poll);
-  };
   const eyespot::LinearFit::Progress other =
       run(eyespot::LinearFit(std::move(problem), options, nullptr));
   CHECK(other.minimiser.stop == eyespot::StopReason::converged);

@@ -111,6 +111,40 @@ TEST_CASE("an objective that cannot go down further ends without progress") {
   CHECK(stop_reason_name(state.stop) == "no_progress");
 }
 
+TEST_CASE("a step that fails at the bottom ends the fit at once, for good and with what is left") {
+  // A bowl whose floor rises by more than steps there are worth once one has arrived on it.
+  std::vector<double> first;
+  const Objective rough = [&first](std::span<const double> x, std::span<double> g) {
+    double f = 1;
+    for (std::size_t j = 0; j < 2; ++j) {
+      const double scale = j == 0 ? 1.0 : 5.0;
+      f += 0.5 * scale * x[j] * x[j];
+      g[j] = scale * x[j];
+    }
+    if (max_norm(g) < 1e-2) {
+      if (first.empty()) first.assign(x.begin(), x.end());
+      if (!std::ranges::equal(first, x)) f += 1e-3;
+    }
+    return Evaluation{.value = f, .gradient_norm = max_norm(g)};
+  };
+  LbfgsOptions options = kExact;
+  options.gradient_tolerance = 1e-2;
+  options.decrease_tolerance = 1e-4;
+  options.window = 5;
+  LbfgsState state = lbfgs_start({1.0, -0.7}, options, rough);
+  while (state.iteration < 50 && lbfgs_step(state, options, rough) == StopReason::running) {
+  }
+  REQUIRE(state.stop == StopReason::converged);
+  CHECK(state.recent.empty());  // a step that failed, not a window of small ones
+  CHECK(state.excess <= 1e-4);
+  // What is left is the same when it is asked for again, as after a pause.
+  LbfgsState again = state;
+  CHECK(lbfgs_converged(again, options, {}));
+  CHECK(again.excess == state.excess);
+  CHECK(lbfgs_step(again, options, rough) == StopReason::converged);
+  CHECK(again.n_evaluations == state.n_evaluations);
+}
+
 TEST_CASE("an exception of the objective leaves the state as it was") {
   int calls = 0;
   const Objective fails = [&calls](std::span<const double> x, std::span<double> g) {

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "bending_rows.hpp"
 #include "eyespot/linalg.hpp"
 #include "eyespot/preconditioner.hpp"
 #include "matrices.hpp"
@@ -101,7 +102,7 @@ TEST_CASE("the product with a transposed factor of few rows agrees with the plai
         PanelMatrix product(n, k);
         std::vector<float> row(k + 64, -5.0F);
         for (std::size_t c = 0; c < k; ++c) row[c] = static_cast<float>(c);
-        multiply_transposed(pa, pb, row.data(), n - 1, product);
+        multiply_transposed(pa, pb, 0, row.data(), n - 1, product);
         double worst = 0;
         for (std::size_t i = 0; i + 1 < n; ++i) {
           for (std::size_t c = 0; c < k; ++c) {
@@ -364,15 +365,13 @@ TEST_CASE("moments by curvature have a centre for each score, and the metric its
   const auto curvature_of = [&](std::size_t i, std::size_t c) {
     return c + 1 < k ? 0.1F * std::abs(drawn[i * k + c]) : 0.0F;
   };
-  const auto of = [&](std::span<const std::uint32_t> rows, std::span<float> out) {
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      for (std::size_t c = 0; c < k; ++c) out[i * k + c] = curvature_of(rows[i], c);
-    }
-  };
-  const ScoreCurvatures curvatures{.of = of};
   const auto moments = [&](ThreadPool* pool) {
-    return curved_moments(view, n, weights.data(), plain, curvatures,
-                          {.n_scores = k, .least = 1e-6}, pool, {});
+    BendingRows rows(view, n, k, plain, pool);
+    return curved_moments(view, n, weights, plain,
+                          rows.curvature([&](std::size_t i, std::size_t c) {
+                            return weights[i] * curvature_of(i, c);
+                          }),
+                          {}, {.n_scores = k, .least = 1e-6}, pool, {});
   };
   const CurvedMoments found = moments(nullptr);
   ThreadPool pool(3);

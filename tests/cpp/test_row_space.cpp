@@ -82,11 +82,6 @@ LinearFit plain_fit(const Data& data, double l2, const eyespot::LbfgsOptions& op
   LinearFit::Problem problem;
   problem.objective =
       std::make_unique<eyespot::SoftmaxObjective>(data.rows(), moments, l2, nullptr);
-  problem.metric_at = [=, rows = data.rows()](
-                          std::span<const float> weights, std::span<const double> bias,
-                          const eyespot::MetricKind& kind, const eyespot::Poll& poll) {
-    return eyespot::softmax_metric(rows, moments, l2, weights, bias, kind, nullptr, poll);
-  };
   return {std::move(problem), options, nullptr};
 }
 

@@ -104,16 +104,19 @@ KINDS = {
     "augmented": {"augmentation": Augmentation(crop=Crop(), noise=Noise(), copies_per_image=2)},
     "few iterations": {"max_iterations": 7, "tolerance": 1e-9},
     "uncalibrated": {"calibration": False, "class_weights": {"red": 2.0}},
+    # Any tighter, and it ends in float32's noise: by a step that fails, of which a training with as
+    # many iterations knows nothing.
+    "several labels": {"tolerance": 1e-4},
 }
 
 
 @pytest.mark.filterwarnings("ignore::eyespot.ConvergenceWarning")
-@pytest.mark.parametrize("kind", [*KINDS, "several labels"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_anywhere_gives_the_same_bytes(photos, parameters, how, kind):
     cls, data = ImageClassifier, DataSource.labeled_directories(photos)
     if kind == "several labels":
         cls, data = MultiLabelImageClassifier, several(photos)
-    used = parameters.replace(**KINDS.get(kind, {}))
+    used = parameters.replace(**KINDS[kind])
     whole = cls.train(data, used)
     stops = [
         (Phase.EXTRACTING_FEATURES, 5),
@@ -149,7 +152,7 @@ def test_each_checkpoint_resumes_and_makes_a_model(photos, parameters, how, kind
     cls, data = ImageClassifier, DataSource.labeled_directories(photos)
     if kind == "several labels":
         cls, data = MultiLabelImageClassifier, several(photos)
-    used = parameters.replace(**KINDS.get(kind, {}))
+    used = parameters.replace(**KINDS[kind])
     whole = cls.train(data, used, how)
     session = cls.restore_training_session(how)
     made = session.checkpoints

@@ -50,12 +50,10 @@ struct ActiveCurvature {
 /// Moments in which a row counts by the curvature that its loss has at one point, averaged over the
 /// scores.
 struct CurvedMoments {
-  FeatureMoments moments;  ///< of the rows that are not active
-  double curvature = 0;    ///< weighted mean of the curvatures
-  double rest = 0;         ///< the same without that of active rows
-  /// n_scores x d: of each score, the mean of the centred rows by their curvature in it. Empty
-  /// without a Gram matrix, and beside active rows.
-  std::vector<float> centres;
+  FeatureMoments moments;      ///< of the rows that are not active
+  double curvature = 0;        ///< weighted mean of the curvatures
+  double rest = 0;             ///< the same without that of active rows
+  std::vector<float> centres;  ///< as in LossCurvature; empty beside active rows
   ActiveCurvature active;
 };
 
@@ -68,6 +66,15 @@ struct ScoreCurvatures {
   bool coupled = false;
 };
 
+/// How the losses of rows bend at one point.
+struct LossCurvature {
+  /// Of each row of the view, its weight times its curvature, averaged over the scores.
+  std::vector<float> rows;
+  /// n_scores x d: of each score, the mean of the centred rows by their weight and curvature in it;
+  /// 0 for a score in which no row bends the loss. May be empty.
+  std::vector<float> centres;
+};
+
 /// What CurvedMoments are to be made of.
 struct CurvedForm {
   std::size_t n_scores = 0;
@@ -78,11 +85,12 @@ struct CurvedForm {
 
 /// The moments that suit the way on from one point: where the classes are told apart with ease, the
 /// loss is flat, and the rows that bend it least, by 2 % of all curvature, are left out. `plain`
-/// are those of the same data.
+/// are those of the same data; `weights`, one a row of the view, may be empty; `single` is asked
+/// for those rows only that may be active.
 [[nodiscard]] CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows,
-                                           const float* weights, const FeatureMoments& plain,
-                                           const ScoreCurvatures& curvatures,
-                                           const CurvedForm& form, ThreadPool* pool,
-                                           const Poll& poll);
+                                           std::span<const float> weights,
+                                           const FeatureMoments& plain, LossCurvature curvature,
+                                           const ScoreCurvatures& single, const CurvedForm& form,
+                                           ThreadPool* pool, const Poll& poll);
 
 }  // namespace eyespot

@@ -159,17 +159,19 @@ struct MultiplyRange {
   std::size_t inner_end = 0;
 };
 
-/// out = init + a * b on `range`. a is m x d, b is d x k, out is m x k. `out` may be `a` itself
-/// when the inner panels and the panels written are disjoint. One thread; the order of additions
-/// depends on the shapes and the SIMD target only. Accumulates in float32.
+/// out = init + a * b on `range`. a is m x d, b is d x k, out is m x k, or wider and the rest of it
+/// stays what it is. `out` may be `a` itself when the inner panels and the panels written are
+/// disjoint. One thread; the order of additions depends on the shapes and the SIMD target only.
+/// Accumulates in float32.
 void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
               const MultiplyRange& range, PanelMatrix& out);
 
-/// out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows, with the padding of out
-/// taken from `row` too: the product with a right factor that is kept as its transpose, for 1 to
-/// kMaxTransposed rows of it. Faster than multiply there, whose vectors such a factor leaves empty.
-void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float* row,
-                         std::size_t n_rows, PanelMatrix& out);
+/// out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows and the c from `first`, a
+/// multiple of a third of panel_width(), on, with the padding of out taken from `row` too: the
+/// product with a right factor that is kept as its transpose, for 1 to kMaxTransposed rows of it.
+/// Faster than multiply there, whose vectors such a factor leaves empty.
+void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t first,
+                         const float* row, std::size_t n_rows, PanelMatrix& out);
 inline constexpr std::size_t kMaxTransposed = 11;
 
 /// Float64 sums in the layout of a PanelMatrix: panel q, a.cols() rows of b.width(q) numbers,
@@ -188,6 +190,9 @@ inline constexpr std::size_t kAccumulateRows = 288;
 /// The part of accumulate_transposed(a, b, ...) in panel q.
 void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
                       double* sum);
+/// The part of that in the columns of a's panels [left_begin, left_end), which `sum` begins with.
+void accumulate_panels(const PanelMatrix& a, std::size_t left_begin, std::size_t left_end,
+                       const PanelMatrix& b, std::size_t n_rows, std::size_t q, double* sum);
 /// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down: `panel` is that
 /// of a LowerTriangle.
 void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* panel);

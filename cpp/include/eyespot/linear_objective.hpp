@@ -52,6 +52,11 @@ class LinearObjective {
   Evaluation evaluate(std::span<const double> x, std::span<double> gradient, const Poll& poll);
   /// Rows told rightly at the point of the last evaluation.
   [[nodiscard]] std::size_t n_correct() const noexcept;
+  /// The metric that suits the way on from x, or null where it is not known to be better than the
+  /// one that suits any way: that of an empty x.
+  [[nodiscard]] virtual std::shared_ptr<const Preconditioner> metric(std::span<const double> x,
+                                                                     const MetricKind& kind,
+                                                                     const Poll& poll) = 0;
 
   /// Variables of weights 0 and of biases that give the (smoothed) frequencies of the classes.
   [[nodiscard]] virtual std::vector<double> start() const = 0;
@@ -73,6 +78,22 @@ class LinearObjective {
   /// `totals`, one a score, is taken off the sums that residuals() adds to `column`.
   void set_totals(std::vector<double> totals);
 
+  /// Turns the scores of rows [first, first + count) into weight * curvature of the loss in each,
+  /// in place, adds the sum of these over the rows to `column`, one float a padded score, and
+  /// writes their mean over the scores to `means`, one a row. Called from several threads.
+  using Curvatures = std::function<void(PanelMatrix& scores, std::size_t first, std::size_t count,
+                                        float* column, float* means)>;
+  /// How the losses bend at x, in a pass like an evaluation, or half of one without the centres.
+  [[nodiscard]] LossCurvature loss_curvature(std::span<const double> x, const Curvatures& of,
+                                             bool with_centres, const Poll& poll);
+  /// What the constructor was given; the moments without their Gram matrix.
+  [[nodiscard]] const RowsView& features() const noexcept;
+  [[nodiscard]] std::size_t n_rows() const noexcept;
+  [[nodiscard]] const FeatureMoments& moments() const noexcept;
+  [[nodiscard]] ThreadPool* pool() const noexcept;
+  /// The penalty in the variables: l2 * penalty_share().
+  [[nodiscard]] double penalty() const noexcept;
+
  private:
   /// Turns the scores of rows [first, first + count) into derivatives of their losses, in place,
   /// and adds the sum of these over the rows to `column`, one float a padded score. Called from
@@ -88,28 +109,20 @@ namespace solver {
 class RowSpace;
 }
 
-/// A minimisation of a linear objective, one iteration at a time, in metrics of its own choice. The
-/// same steps, bit for bit, with or without a pause. Where there are far fewer rows than features,
-/// the steps are taken in the space that the rows span, whose coordinates are the variables of the
+/// A minimisation of a linear objective, one iteration at a time, in metrics of a plan. The same
+/// steps, bit for bit, with or without a pause. Where there are far fewer rows than features, the
+/// steps are taken in the space that the rows span, whose coordinates are the variables of the
 /// minimiser then: with orthonormal axes, so that the objective, its decrease and the length of its
 /// gradient are those for the features. The gradient's norm is the largest component along these
 /// axes, per root-mean-square standard deviation along one.
 class LinearFit {
  public:
-  /// The metric that suits the way on from a point with the given weights (for the features as they
-  /// are) and biases, or null where it is not known to be better; when these are empty, from
-  /// anywhere.
-  using MetricAt = std::function<std::shared_ptr<const Preconditioner>(
-      std::span<const float> weights, std::span<const double> bias, const MetricKind& kind,
-      const Poll& poll)>;
-
   /// What is fitted, and where the steps are taken.
   struct Problem {
     std::unique_ptr<LinearObjective> objective;     ///< of the features as given
     std::shared_ptr<const solver::RowSpace> space;  ///< of the rows, or null, and then
     std::unique_ptr<LinearObjective> in_space;      ///< the objective of the coordinates in it
     MetricPlan plan;
-    MetricAt metric_at;  ///< for where the steps are taken
   };
 
   /// All that two pauses may differ in.

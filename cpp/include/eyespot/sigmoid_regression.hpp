@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -39,6 +40,10 @@ class SigmoidObjective final : public LinearObjective {
   SigmoidObjective(const MultiLabelRows& data, const FeatureMoments& moments, double l2,
                    ThreadPool* pool);
 
+  /// The same at every point.
+  [[nodiscard]] std::shared_ptr<const Preconditioner> metric(std::span<const double> x,
+                                                             const MetricKind& kind,
+                                                             const Poll& poll) override;
   [[nodiscard]] std::vector<double> start() const override;
 
  private:

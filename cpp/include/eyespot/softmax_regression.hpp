@@ -33,6 +33,10 @@ class SoftmaxObjective final : public LinearObjective {
   SoftmaxObjective(const LabelledRows& data, const FeatureMoments& moments, double l2,
                    ThreadPool* pool);
 
+  /// Follows the curvature of the rows at x.
+  [[nodiscard]] std::shared_ptr<const Preconditioner> metric(std::span<const double> x,
+                                                             const MetricKind& kind,
+                                                             const Poll& poll) override;
   [[nodiscard]] std::vector<double> start() const override;
   /// A constant added to every bias changes nothing: they come centred.
   void solution(std::span<const double> x, std::span<float> weights,
@@ -41,24 +45,19 @@ class SoftmaxObjective final : public LinearObjective {
  private:
   RowLosses residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
                       float* column) const override;
+  // The Hessians at x of rows that are asked for.
+  [[nodiscard]] ScoreCurvatures single_rows(std::span<const double> x, const Poll& poll) const;
 
+  const float* row_weights_;  // as given
   std::vector<std::int32_t> targets_;
   std::vector<float> weights_;         // empty, or scaled to a mean of 1
   std::vector<double> target_weight_;  // a class
 };
 
-/// The fit of a SoftmaxObjective, with metrics that follow the curvature of its rows.
+/// The fit of a SoftmaxObjective.
 [[nodiscard]] LinearFit softmax_fit(const LabelledRows& data, double l2,
                                     const LbfgsOptions& options, ThreadPool* pool,
                                     const Poll& poll);
-
-/// The metric for a fit's way on from the given weights and biases, or from anywhere when these are
-/// empty. Null where it is not known to be better than the one for anywhere. `moments` need no Gram
-/// matrix.
-[[nodiscard]] std::shared_ptr<const Preconditioner> softmax_metric(
-    const LabelledRows& data, const FeatureMoments& moments, double l2,
-    std::span<const float> weights, std::span<const double> bias, const MetricKind& kind,
-    ThreadPool* pool, const Poll& poll);
 
 /// What held-out rows say of one strength of the penalty.
 struct PathPoint {

@@ -246,9 +246,10 @@ PathResult cross_validate(const LabelledRows& given, const FeatureMoments& given
           },
       .metric =
           [&](double l2, std::span<const float> weights, std::span<const double> bias) {
-            return softmax_metric(data, moments, l2,
-                                  kind.with_gram ? weights : std::span<const float>(), bias, kind,
-                                  pool, poll);
+            SoftmaxObjective all(data, moments, l2, pool);
+            std::vector<double> x;
+            if (kind.with_gram && !weights.empty()) x = all.variables(weights, bias);
+            return all.metric(x, kind, poll);
           },
       .loss = [&](solver::Fold& one, const Poll& go) { return held_out_loss(data, one, go); }};
   PathResult result = solver::run_path(problem, fold, path, options, pool, poll);

@@ -23,9 +23,8 @@ namespace {
 // Blocks of rows that are held at a time while their Gram matrix is formed: few, so that they stay
 // in the cache.
 constexpr std::size_t kGramBlocks = 2;
-// Rows whose curvatures are found at a time, and the part of their sum that may be left out of a
-// Gram matrix: where the classes are told apart with ease, half of the rows or more.
-constexpr std::size_t kCurvatureRows = 4 * kAccumulateRows;
+// The part of all curvature that may be left out of a Gram matrix: where the classes are told apart
+// with ease, that of half of the rows or more.
 constexpr double kNegligible = 0.02;
 // Evaluations that the Gram matrix of such rows may cost.
 constexpr double kCurvedCost = 2;
@@ -146,81 +145,6 @@ double mean_variance(const LowerTriangle& gram) {
   for (std::size_t j = 0; j < gram.size(); ++j) trace += gram(j, j);
   return trace / static_cast<double>(gram.size());
 }
-
-// What the centres of the scores are the quotients of.
-class CentreSums {
- public:
-  CentreSums(std::size_t n_scores, std::size_t n_features)
-      : shape_(1, n_features), masses_(n_scores), sums_(panel_sums(n_scores, shape_)) {}
-
-  // Adds rows about `mean`; each counts for a score by its factor, row-major.
-  void add(const RowsView& features, std::span<const std::uint32_t> rows,
-           std::span<const float> mean, std::span<const float> factors, ThreadPool* pool,
-           const Poll& poll) {
-    const std::size_t k = masses_.size();
-    const std::size_t n_blocks = (rows.size() + kAccumulateRows - 1) / kAccumulateRows;
-    const auto height = [&](std::size_t block) {
-      return std::min(kAccumulateRows, rows.size() - block * kAccumulateRows);
-    };
-    blocks_.resize(std::max(blocks_.size(), n_blocks));
-    RowsView view = features;
-    view.rows = rows.data();
-    solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t, const auto&) {
-      Block& own = blocks_[block];
-      const std::size_t first = block * kAccumulateRows;
-      if (own.x.rows() < height(block)) {
-        own.x = PanelMatrix(height(block), features.cols);
-        own.by = PanelMatrix(height(block), k);
-      }
-      pack_rows(view, first, height(block), mean.data(), nullptr, own.x);
-      for (std::size_t i = 0; i < height(block); ++i) {
-        own.by.set_row(i, factors.subspan((first + i) * k, k));
-      }
-    });
-    // A panel of the sums a task: each sum has one order whoever forms it.
-    solver::run_blocks(pool, shape_.n_panels(), poll,
-                       [&](std::size_t q, std::size_t, const auto& go) {
-                         for (std::size_t block = 0; block < n_blocks && go(); ++block) {
-                           const Block& own = blocks_[block];
-                           accumulate_panel(own.by, own.x, height(block), q, sums_.data());
-                         }
-                       });
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      for (std::size_t c = 0; c < k; ++c) masses_[c] += static_cast<double>(factors[i * k + c]);
-    }
-  }
-
-  // n_scores x n_features; 0 for a score in which no row bends the loss.
-  [[nodiscard]] std::vector<float> means() const {
-    const std::size_t d = shape_.cols();
-    const std::size_t k = masses_.size();
-    std::vector<float> out(k * d);
-    for (std::size_t c = 0; c < k; ++c) {
-      if (!(masses_[c] > 0)) continue;
-      for (std::size_t q = 0; q < shape_.n_panels(); ++q) {
-        const std::size_t first = q * shape_.panel_width();
-        const double* from = sums_.data() + first * k + c * shape_.width(q);
-        float* to = out.data() + c * d + first;
-        for (std::size_t j = 0; j < shape_.used(q); ++j) {
-          to[j] = static_cast<float>(from[j] / masses_[c]);
-        }
-      }
-    }
-    return out;
-  }
-
- private:
-  // Rows, and what they count for the scores.
-  struct Block {
-    PanelMatrix x;
-    PanelMatrix by;
-  };
-
-  PanelMatrix shape_;
-  std::vector<Block> blocks_;  // kept from one call to the next
-  std::vector<double> masses_;
-  std::vector<double> sums_;  // in panels
-};
 
 // Mean over the features of their variance: sums of fixed groups of rows, joined in order.
 double variance_about(const RowsView& features, std::size_t n, const float* weights,
@@ -347,43 +271,13 @@ namespace {
 
 // All rows, each counting for as much as its loss bends at a point.
 struct RowsByCurvature {
-  CountedRows used;            // counts: weight times curvature, averaged over the scores
-  std::vector<float> centres;  // as in CurvedMoments
-  double weight = 0;           // of all
-  double mass = 0;             // what they count together
-};
+  std::span<const float> weights;  // of the view, or empty
+  std::vector<float> counts;       // weight times curvature
+  double weight = 0;               // of all
+  double mass = 0;                 // what they count together
 
-RowsByCurvature rows_by_curvature(const RowsView& features, std::size_t n_rows,
-                                  const float* weights, std::span<const float> mean,
-                                  const ScoreCurvatures& curvatures, const CurvedForm& form,
-                                  ThreadPool* pool, const Poll& poll) {
-  const std::size_t k = form.n_scores;
-  RowsByCurvature all;
-  // There may be few that bend the loss: none is passed over.
-  all.used = spaced_rows(features, n_rows, weights, 1);
-  CentreSums centres(form.with_gram ? k : 0, features.cols);
-  std::vector<float> own;
-  for (std::size_t begin = 0; begin < n_rows; begin += kCurvatureRows) {
-    const auto rows = std::span<const std::uint32_t>(all.used.rows)
-                          .subspan(begin, std::min(kCurvatureRows, n_rows - begin));
-    own.resize(rows.size() * k);
-    curvatures.of(rows, own);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      float& count = all.used.counts[begin + i];
-      all.weight += static_cast<double>(count);
-      double sum = 0;
-      for (float& value : std::span(own).subspan(i * k, k)) {
-        value = count * (curvatures.coupled ? value * (1 - value) : value);
-        sum += static_cast<double>(value);
-      }
-      count = static_cast<float>(sum / static_cast<double>(k));
-      all.mass += static_cast<double>(count);
-    }
-    if (form.with_gram) centres.add(features, rows, mean, own, pool, poll);
-  }
-  if (form.with_gram) all.centres = centres.means();
-  return all;
-}
+  [[nodiscard]] float weight_at(std::size_t i) const { return weights.empty() ? 1.0F : weights[i]; }
+};
 
 // Positions of the n largest values, ascending; of equal ones, the first.
 std::vector<std::uint32_t> largest(std::span<const float> values, std::size_t n) {
@@ -402,32 +296,30 @@ std::vector<std::uint32_t> largest(std::span<const float> values, std::size_t n)
 
 // Takes the largest vectors of the rows that count most, which count the less for it; none where
 // these are not most of all curvature.
-ActiveCurvature take_active(RowsByCurvature& all, const float* weights,
-                            const ScoreCurvatures& curvatures, const CurvedForm& form) {
+ActiveCurvature take_active(RowsByCurvature& all, const RowsView& features,
+                            const ScoreCurvatures& single, const CurvedForm& form) {
   constexpr std::size_t kMost = solver::RowFactor::kMost;
   const std::size_t k = form.n_scores;
-  std::vector<float>& counts = all.used.counts;
   const double enough = kLeastActive * all.mass;
   ActiveCurvature none;
   if (form.n_vectors == 0) return none;
   // A row has several vectors, but those of rows that count less are not among the largest.
-  const std::vector<std::uint32_t> places = largest(counts, form.n_vectors);
+  const std::vector<std::uint32_t> places = largest(all.counts, form.n_vectors);
   double mass = 0;
-  for (const std::uint32_t place : places) mass += static_cast<double>(counts[place]);
+  for (const std::uint32_t place : places) mass += static_cast<double>(all.counts[place]);
   if (!(mass > enough)) return none;
 
   std::vector<std::uint32_t> rows;
   rows.reserve(places.size());
-  for (const std::uint32_t place : places) rows.push_back(all.used.rows[place]);
+  for (const std::uint32_t place : places) rows.push_back(source_row(features, place));
   std::vector<float> values(rows.size() * k);
-  curvatures.of(rows, values);
-  solver::RowFactor factor(k, curvatures.coupled);
+  single.of(rows, values);
+  solver::RowFactor factor(k, single.coupled);
   std::vector<float> squares(rows.size() * kMost);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     factor.set(std::span<const float>(values).subspan(i * k, k));
-    const auto weight = static_cast<float>(weight_of(weights, rows[i]));
     for (std::size_t j = 0; j < factor.size(); ++j) {
-      squares[i * kMost + j] = weight * factor.square(j);
+      squares[i * kMost + j] = all.weight_at(places[i]) * factor.square(j);
     }
   }
   const std::vector<std::uint32_t> chosen = largest(squares, form.n_vectors);
@@ -443,11 +335,11 @@ ActiveCurvature take_active(RowsByCurvature& all, const float* weights,
       factor.set(std::span<const float>(values).subspan(i * k, k));
       active.rows.push_back(rows[i]);
     }
-    const double weight = weight_of(weights, rows[i]);
+    const auto weight = static_cast<double>(all.weight_at(places[i]));
     const auto scale = static_cast<float>(std::sqrt(weight / all.weight));
     active.row_of.push_back(static_cast<std::uint32_t>(active.rows.size() - 1));
     for (const float entry : factor.vector(at % kMost)) active.vectors.push_back(scale * entry);
-    float& count = counts[places[i]];
+    float& count = all.counts[places[i]];
     const float part = std::min(squares[at] / static_cast<float>(k), count);
     count -= part;
     all.mass -= static_cast<double>(part);
@@ -457,24 +349,30 @@ ActiveCurvature take_active(RowsByCurvature& all, const float* weights,
 
 }  // namespace
 
-CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows, const float* weights,
-                             const FeatureMoments& plain, const ScoreCurvatures& curvatures,
+CurvedMoments curved_moments(const RowsView& features, std::size_t n_rows,
+                             std::span<const float> weights, const FeatureMoments& plain,
+                             LossCurvature curvature, const ScoreCurvatures& single,
                              const CurvedForm& form, ThreadPool* pool, const Poll& poll) {
-  RowsByCurvature all =
-      rows_by_curvature(features, n_rows, weights, plain.mean, curvatures, form, pool, poll);
+  RowsByCurvature all{.weights = weights, .counts = std::move(curvature.rows)};
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    all.weight += static_cast<double>(all.weight_at(i));
+    all.mass += static_cast<double>(all.counts[i]);
+  }
   CurvedMoments curved;
   curved.moments.mean = plain.mean;
   curved.moments.variance = plain.variance;
   curved.curvature = std::max(all.weight > 0 ? all.mass / all.weight : 0.0, form.least);
-  curved.active = take_active(all, weights, curvatures, form);
+  curved.active = take_active(all, features, single, form);
   curved.rest = curved.curvature;
   if (!curved.active.rows.empty()) {
     // Never quite 0, lest a direction that no active row looks along be taken for flat.
     curved.rest = std::max(all.mass / all.weight, kLeastRest * curved.curvature);
   }
   if (!form.with_gram) return curved;
-  if (curved.active.rows.empty()) curved.centres = std::move(all.centres);
-  CountedRows& used = all.used;
+  if (curved.active.rows.empty()) curved.centres = std::move(curvature.centres);
+  // There may be few that bend the loss: none is passed over.
+  CountedRows used{.rows = std::vector<std::uint32_t>(n_rows), .counts = std::move(all.counts)};
+  for (std::size_t i = 0; i < n_rows; ++i) used.rows[i] = source_row(features, i);
   keep_most(used, all.mass);
   thin(used, curved_step(used.rows.size(), n_rows, features.cols, form.n_scores));
   curved.moments.gram = gram_about(features, used, plain.mean, pool, poll);

@@ -329,16 +329,20 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
       return state.stop;
     }
     wasted += search.n_evaluations;
-    if (forget || state.n_pairs == 0) break;
+    // What went before does not go on: the model alone has the word.
+    std::vector<double> recent = std::exchange(state.recent, {});
+    const bool done = within_tolerance(state, options, d);
+    if (done || forget || state.n_pairs == 0) {
+      state.stop = done ? StopReason::converged : StopReason::no_progress;
+      break;
+    }
+    state.recent = std::move(recent);
     // The model misleads: try once without it, along the plain gradient.
     forget = true;
     d = direction(state, options.memory, 0, metric);
   }
+  if (forget) lbfgs_forget(state);
   state.n_evaluations += wasted;
-  // What went before does not go on: the model alone has the word.
-  state.recent.clear();
-  const bool done = within_tolerance(state, options, d);
-  state.stop = done ? StopReason::converged : StopReason::no_progress;
   return state.stop;
 }
 

@@ -44,7 +44,11 @@ class LinearScores {
     const std::size_t last = shape_.n_panels() - 1;
     bias_.resize(last * shape_.panel_width() + shape_.width(last));
     if (n_classes <= kMaxTransposed) return;
-    right_ = PanelMatrix(n_features, n_classes);
+    // Dot products for the last few, where they would take a vector for themselves.
+    const std::size_t lanes = shape_.panel_width() / 3;
+    const std::size_t rest = n_classes % lanes;
+    n_multiplied_ = n_classes - (2 * rest <= lanes ? rest : 0);
+    right_ = PanelMatrix(n_features, n_multiplied_);
   }
 
   /// n_classes rows of weights, one after the other, and biases; padding columns score `padding`.
@@ -55,8 +59,8 @@ class LinearScores {
     }
     std::ranges::fill(bias_, padding);
     std::ranges::transform(bias, bias_.begin(), [](double b) { return static_cast<float>(b); });
-    if (right_.rows() == 0) return;
-    pack_transposed(weights, weights_.rows(), d, right_);
+    if (n_multiplied_ == 0) return;
+    pack_transposed(weights.first(n_multiplied_ * d), n_multiplied_, d, right_);
   }
 
   /// n_classes x n_features.
@@ -66,10 +70,10 @@ class LinearScores {
 
   /// Scores of the first `count` rows.
   void of(const PanelMatrix& rows, std::size_t count, PanelMatrix& scores) const {
-    if (right_.rows() == 0) {
-      multiply_transposed(rows, weights_, bias_.data(), count, scores);
-      return;
+    if (n_multiplied_ < weights_.rows()) {
+      multiply_transposed(rows, weights_, n_multiplied_, bias_.data(), count, scores);
     }
+    if (n_multiplied_ == 0) return;
     multiply(rows, right_, MultiplyInit::row, bias_.data(),
              {.row_begin = 0,
               .row_end = count,
@@ -83,7 +87,9 @@ class LinearScores {
  private:
   PanelMatrix weights_;
   PanelMatrix shape_;  // of one row of scores
-  PanelMatrix right_;  // the weights as a right factor, where they are too many for dot products
+  PanelMatrix right_;  // the weights of n_multiplied_ classes as a right factor; the others', too
+                       // few for it, are used as they are
+  std::size_t n_multiplied_ = 0;
   std::vector<float> bias_;  // padded
 };
 

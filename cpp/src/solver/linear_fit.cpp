@@ -39,14 +39,7 @@ Metric LinearFit::metric() const {
 
 bool LinearFit::take_metric(std::span<const double> x, bool is_long, const Poll& poll) {
   const MetricKind& kind = is_long ? problem_.plan.later : problem_.plan.first;
-  std::vector<float> weights;
-  std::vector<double> bias;
-  if (!x.empty()) {
-    weights.resize(inner().n_classes() * inner().n_features());
-    bias.resize(inner().n_classes());
-    inner().solution(x, weights, bias);
-  }
-  std::shared_ptr<const Preconditioner> metric = problem_.metric_at(weights, bias, kind, poll);
+  std::shared_ptr<const Preconditioner> metric = inner().metric(x, kind, poll);
   if (!metric) return false;
   metric_ = std::move(metric);
   progress_.metric_x.assign(x.begin(), x.end());

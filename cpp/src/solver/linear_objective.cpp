@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "blocks.hpp"
@@ -18,6 +19,8 @@ constexpr std::size_t kMaxGroups = 16;
 // Centred rows up to this many bytes are packed once and kept, not packed at every evaluation.
 constexpr std::size_t kKeptBytes = std::size_t{32} << 20;
 constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
+// Scores that all rows are multiplied with before the next ones are.
+constexpr std::size_t kLeftBytes = std::size_t{288} << 10;
 
 // What one group of row blocks adds up to.
 struct Partial {
@@ -42,7 +45,7 @@ struct LinearObjective::Impl {
   std::size_t n_features = 0;
   std::size_t n_scores = 0;
   bool opposite = false;
-  std::vector<float> mean;
+  FeatureMoments moments;  // without their Gram matrix
   std::vector<double> totals;
   double l2 = 0;
   double feature_scale = 1;  // root-mean-square standard deviation
@@ -53,7 +56,8 @@ struct LinearObjective::Impl {
   std::size_t n_blocks = 0;
   std::size_t n_groups = 0;
   std::vector<Partial> partials;
-  std::vector<double> sum;  // of their gradients
+  std::vector<double> sum;   // of their gradients, where one thread forms them
+  std::size_t n_joined = 0;  // groups whose gradients are to be joined, or 0 for the sum
   std::vector<Scratch> scratch;
   std::vector<PanelMatrix> kept;  // the packed blocks, or empty
   std::vector<float> weights;     // as the products have them
@@ -64,8 +68,21 @@ struct LinearObjective::Impl {
   std::vector<double> squares;       // of the weights, a score
   std::size_t n_correct = 0;
 
+  // What is made of the scores of rows [first, first + count), in place, and added to `column`.
+  using Turn = std::function<RowLosses(PanelMatrix& scores, std::size_t first, std::size_t count,
+                                       float* column)>;
+
+  // Scores all rows at x, turns their scores and, where with_sums, adds up the rows by what these
+  // have become; what joined() and `partials` have then.
+  void pass(std::span<const double> x, const Turn& turn, bool with_sums, const Poll& poll);
   void score_block(std::size_t block, Scratch& own);
-  void add_gradient(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
+  void add_rows(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
+  // The sums of score c, joined in the order of their groups: d numbers.
+  void joined(std::size_t c, std::span<double> out) const;
+  // The same of what was added to `column`.
+  [[nodiscard]] double column(std::size_t c) const;
+  // For each of the scores, `body` on the workers that its sums are worth.
+  void for_each_score(const Poll& poll, const std::function<void(std::size_t c)>& body) const;
   [[nodiscard]] std::size_t height(std::size_t block) const {
     return std::min(rows_per_block, n_rows - block * rows_per_block);
   }
@@ -83,7 +100,7 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
     if (in_tiles) own.tiles = solver::RowTiles(rows_per_block, n_features, n_scores);
   }
   if (in_tiles) {
-    own.tiles.set(features, first, height(block), mean.data());
+    own.tiles.set(features, first, height(block), moments.mean.data());
     own.tiles.scores(weight_tiles, scores.bias(), own.scores);
     return;
   }
@@ -93,25 +110,110 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
     if (rows.rows() == 0) {
       rows = PanelMatrix(kept.empty() ? rows_per_block : height(block), n_features);
     }
-    pack_rows(features, first, height(block), mean.data(), nullptr, rows);
+    pack_rows(features, first, height(block), moments.mean.data(), nullptr, rows);
   }
   scores.of(rows, height(block), own.scores);
 }
 
-// Adds up what the residuals, now in place of the scores, make of the block's rows.
-void LinearObjective::Impl::add_gradient(std::size_t block, Scratch& own, bool fresh,
-                                         std::span<double> sums) {
+// Adds up the block's rows by what is in place of the scores now.
+void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh,
+                                     std::span<double> sums) {
   if (in_tiles) {
     own.tiles.accumulate(own.scores, fresh, sums);
     return;
   }
   const PanelMatrix& rows = packed(block, own);
-  for (std::size_t q = 0; q < rows.n_panels(); ++q) {
-    if (fresh) {  // cleared where it is in the cache the next moment
-      std::fill_n(sums.data() + q * rows.panel_width() * n_scores, n_scores * rows.width(q), 0.0);
+  // So many panels of scores at a time that they stay in the second-level cache.
+  const std::size_t panel_bytes = sizeof(float) * height(block) * own.scores.panel_width();
+  const std::size_t n_left = std::max<std::size_t>(1, kLeftBytes / panel_bytes);
+  for (std::size_t left = 0; left < own.scores.n_panels(); left += n_left) {
+    const std::size_t end = std::min(left + n_left, own.scores.n_panels());
+    const std::size_t first = left * own.scores.panel_width();
+    const std::size_t count =
+        (end - left - 1) * own.scores.panel_width() + own.scores.used(end - 1);
+    for (std::size_t q = 0; q < rows.n_panels(); ++q) {
+      double* to = sums.data() + q * rows.panel_width() * n_scores + first * rows.width(q);
+      // Cleared where it is in the cache the next moment.
+      if (fresh) std::fill_n(to, count * rows.width(q), 0.0);
+      accumulate_panels(own.scores, left, end, rows, height(block), q, to);
     }
-    accumulate_panel(own.scores, rows, height(block), q, sums.data());
   }
+}
+
+void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bool with_sums,
+                                 const Poll& poll) {
+  const std::size_t n_weights = n_scores * n_features;
+  std::ranges::transform(x.first(n_weights), weights.begin(),
+                         [](double w) { return static_cast<float>(w); });
+  scores.set(weights, x.subspan(n_weights), padding);
+  if (in_tiles) weight_tiles.set(weights);
+
+  ThreadPool* const workers = solver::pool_for(pool, n_weights * n_rows, solver::kWorthMultiplying);
+  // One thread adds up group after group: what it has of them stays in the cache.
+  const bool in_order = solver::worker_count(workers) == 1 || n_groups == 1;
+  const std::size_t n_sums = panel_sums(n_scores, scores.weights());
+  if (in_order && with_sums) sum.assign(n_sums, 0.0);
+  n_joined = in_order ? 0 : n_groups;
+  const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
+    Partial& partial = partials[group];
+    Scratch& own = scratch[worker];
+    const std::size_t begin = n_blocks * group / n_groups;
+    const std::size_t end = n_blocks * (group + 1) / n_groups;
+    // Sums of one chunk are float32's, so that it does not matter what they are added to.
+    const bool directly = in_order && end - begin == 1;
+    std::vector<double>& sums = directly ? sum : partials[in_order ? 0 : group].gradient;
+    // Here and not before: an objective that is never evaluated still tells weights from variables.
+    if (with_sums) sums.resize(n_sums);
+    std::ranges::fill(partial.column, 0.0);
+    partial.loss = 0;
+    partial.n_correct = 0;
+    own.column.resize(partial.column.size());
+    for (std::size_t block = begin; block < end; ++block) {
+      if (!go()) return;
+      score_block(block, own);
+      std::ranges::fill(own.column, 0.0F);
+      const RowLosses losses =
+          turn(own.scores, block * rows_per_block, height(block), own.column.data());
+      partial.loss += losses.loss;
+      partial.n_correct += losses.n_correct;
+      for (std::size_t c = 0; c < own.column.size(); ++c) {
+        partial.column[c] += static_cast<double>(own.column[c]);
+      }
+      if (with_sums) add_rows(block, own, block == begin && !directly, sums);
+    }
+    if (with_sums && in_order && !directly) {
+      add_scaled(1.0, std::span<const double>(sums), std::span(sum));
+    }
+  };
+  solver::run_blocks(workers, n_groups, poll, run_group);
+}
+
+void LinearObjective::Impl::joined(std::size_t c, std::span<double> out) const {
+  const PanelMatrix& shape = scores.weights();
+  for (std::size_t q = 0; q < shape.n_panels(); ++q) {
+    const std::size_t first = q * shape.panel_width();
+    const std::size_t offset = first * n_scores + c * shape.width(q);
+    const std::size_t used = shape.used(q);
+    std::copy_n((n_joined == 0 ? sum : partials[0].gradient).data() + offset, used,
+                out.data() + first);
+    for (std::size_t group = 1; group < n_joined; ++group) {
+      const double* part = partials[group].gradient.data() + offset;
+      for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
+    }
+  }
+}
+
+double LinearObjective::Impl::column(std::size_t c) const {
+  double total = 0;
+  for (const Partial& partial : partials) total += partial.column[c];
+  return total;
+}
+
+void LinearObjective::Impl::for_each_score(const Poll& poll,
+                                           const std::function<void(std::size_t c)>& body) const {
+  const std::size_t work = n_scores * n_features * n_groups;
+  solver::run_blocks(solver::pool_for(pool, work, solver::kWorthReading), n_scores, poll,
+                     [&](std::size_t c, std::size_t, const auto&) { body(c); });
 }
 
 LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
@@ -124,7 +226,8 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
   m.n_features = features.cols;
   m.n_scores = form.opposite ? 1 : form.n_classes;
   m.opposite = form.opposite;
-  m.mean = moments.mean;
+  m.moments.mean = moments.mean;
+  m.moments.variance = moments.variance;
   m.totals.assign(m.n_scores, 0.0);
   m.l2 = l2 * penalty_share();
   m.feature_scale = moments.variance > 0 ? std::sqrt(moments.variance) : 1;
@@ -190,70 +293,39 @@ std::size_t LinearObjective::n_correct() const noexcept {
   return impl_->n_correct;
 }
 
+const RowsView& LinearObjective::features() const noexcept {
+  return impl_->features;
+}
+
+std::size_t LinearObjective::n_rows() const noexcept {
+  return impl_->n_rows;
+}
+
+const FeatureMoments& LinearObjective::moments() const noexcept {
+  return impl_->moments;
+}
+
+ThreadPool* LinearObjective::pool() const noexcept {
+  return impl_->pool;
+}
+
+double LinearObjective::penalty() const noexcept {
+  return impl_->l2;
+}
+
 Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double> gradient,
                                      const Poll& poll) {
   Impl& m = *impl_;
   const std::size_t d = m.n_features;
   const std::size_t n_weights = m.n_scores * d;
-  std::ranges::transform(x.first(n_weights), m.weights.begin(),
-                         [](double w) { return static_cast<float>(w); });
-  m.scores.set(m.weights, x.subspan(n_weights), m.padding);
-  if (m.in_tiles) m.weight_tiles.set(m.weights);
+  const Impl::Turn turn = [this](PanelMatrix& scores, std::size_t first, std::size_t count,
+                                 float* column) { return residuals(scores, first, count, column); };
+  m.pass(x, turn, true, poll);
 
-  ThreadPool* const workers =
-      solver::pool_for(m.pool, n_weights * m.n_rows, solver::kWorthMultiplying);
-  // One thread adds up group after group: what it has of them stays in the cache.
-  const bool in_order = solver::worker_count(workers) == 1 || m.n_groups == 1;
-  const std::size_t n_sums = panel_sums(m.n_scores, m.scores.weights());
-  if (in_order) m.sum.assign(n_sums, 0.0);
-  const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
-    Partial& partial = m.partials[group];
-    Scratch& own = m.scratch[worker];
-    const std::size_t begin = m.n_blocks * group / m.n_groups;
-    const std::size_t end = m.n_blocks * (group + 1) / m.n_groups;
-    // Sums of one chunk are float32's, so that it does not matter what they are added to.
-    const bool directly = in_order && end - begin == 1;
-    std::vector<double>& sum = directly ? m.sum : m.partials[in_order ? 0 : group].gradient;
-    // Here and not before: an objective that is never evaluated still tells weights from variables.
-    sum.resize(n_sums);
-    std::ranges::fill(partial.column, 0.0);
-    partial.loss = 0;
-    partial.n_correct = 0;
-    own.column.resize(partial.column.size());
-    for (std::size_t block = begin; block < end; ++block) {
-      if (!go()) return;
-      m.score_block(block, own);
-      std::ranges::fill(own.column, 0.0F);
-      const RowLosses losses =
-          residuals(own.scores, block * m.rows_per_block, m.height(block), own.column.data());
-      partial.loss += losses.loss;
-      partial.n_correct += losses.n_correct;
-      for (std::size_t c = 0; c < own.column.size(); ++c) {
-        partial.column[c] += static_cast<double>(own.column[c]);
-      }
-      m.add_gradient(block, own, block == begin && !directly, sum);
-    }
-    if (in_order && !directly) add_scaled(1.0, std::span<const double>(sum), std::span(m.sum));
-  };
-  solver::run_blocks(workers, m.n_groups, poll, run_group);
-
-  // Join the groups, always in the same order, class by class.
   const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
-  const PanelMatrix& weights = m.scores.weights();
-  const std::size_t n_joined = in_order ? 1 : m.n_groups;
-  const auto join = [&](std::size_t c, std::size_t, const auto&) {
+  m.for_each_score(poll, [&](std::size_t c) {
     const auto out = gradient.subspan(c * d, d);
-    for (std::size_t q = 0; q < weights.n_panels(); ++q) {
-      const std::size_t first = q * weights.panel_width();
-      const std::size_t offset = first * m.n_scores + c * weights.width(q);
-      const std::size_t used = weights.used(q);
-      std::copy_n((in_order ? m.sum : m.partials[0].gradient).data() + offset, used,
-                  out.data() + first);
-      for (std::size_t group = 1; group < n_joined; ++group) {
-        const double* part = m.partials[group].gradient.data() + offset;
-        for (std::size_t j = 0; j < used; ++j) out[first + j] += part[j];
-      }
-    }
+    m.joined(c, out);
     // The weights that the products have had, so that value and gradient belong together.
     const auto w = std::span<const float>(m.weights).subspan(c * d, d);
     for (std::size_t j = 0; j < d; ++j) {
@@ -261,9 +333,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     }
     m.largest[c] = largest_magnitude(out);
     m.squares[c] = dot(w, w);
-  };
-  solver::run_blocks(solver::pool_for(m.pool, n_weights * m.n_groups, solver::kWorthReading),
-                     m.n_scores, poll, join);
+  });
   double loss = 0;
   double norm = 0;
   double square = 0;
@@ -273,13 +343,36 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
     m.n_correct += partial.n_correct;
   }
   for (std::size_t c = 0; c < m.n_scores; ++c) {
-    double sum = -m.totals[c];
-    for (const Partial& partial : m.partials) sum += partial.column[c];
-    gradient[n_weights + c] = sum * inverse_n;
-    norm = std::max({norm, m.largest[c] / m.feature_scale, std::abs(gradient[n_weights + c])});
+    double& slope = gradient[n_weights + c];
+    slope = (m.column(c) - m.totals[c]) * inverse_n;
+    norm = std::max({norm, m.largest[c] / m.feature_scale, std::abs(slope)});
     square += m.squares[c];
   }
   return {.value = loss * inverse_n + 0.5 * m.l2 * square, .gradient_norm = norm};
+}
+
+LossCurvature LinearObjective::loss_curvature(std::span<const double> x, const Curvatures& of,
+                                              bool with_centres, const Poll& poll) {
+  Impl& m = *impl_;
+  const std::size_t d = m.n_features;
+  LossCurvature found{.rows = std::vector<float>(m.n_rows), .centres = {}};
+  const Impl::Turn turn = [&](PanelMatrix& scores, std::size_t first, std::size_t count,
+                              float* column) {
+    of(scores, first, count, column, found.rows.data() + first);
+    return RowLosses{};
+  };
+  m.pass(x, turn, with_centres, poll);
+  if (!with_centres) return found;
+  found.centres.resize(m.n_scores * d);
+  m.for_each_score(poll, [&](std::size_t c) {
+    const double mass = m.column(c);
+    if (!(mass > 0)) return;
+    std::vector<double> sums(d);
+    m.joined(c, sums);
+    std::ranges::transform(sums, found.centres.data() + c * d,
+                           [mass](double sum) { return static_cast<float>(sum / mass); });
+  });
+  return found;
 }
 
 std::vector<double> LinearObjective::variables(std::span<const float> weights,
@@ -296,7 +389,7 @@ std::vector<double> LinearObjective::variables(std::span<const float> weights,
   std::vector<double> x(own.begin(), own.end());
   for (std::size_t c = 0; c < m.n_scores; ++c) {
     const auto row = std::span<const float>(own).subspan(c * d, d);
-    x.push_back(shift[c] + dot(row, std::span<const float>(m.mean)));
+    x.push_back(shift[c] + dot(row, std::span<const float>(m.moments.mean)));
   }
   return x;
 }
@@ -309,7 +402,7 @@ void LinearObjective::solution(std::span<const double> x, std::span<float> weigh
                          [](double w) { return static_cast<float>(w); });
   for (std::size_t c = 0; c < m.n_scores; ++c) {
     const auto row = std::span<const float>(weights).subspan(c * d, d);
-    bias[c] = x[m.n_scores * d + c] - dot(row, std::span<const float>(m.mean));
+    bias[c] = x[m.n_scores * d + c] - dot(row, std::span<const float>(m.moments.mean));
   }
   if (!m.opposite) return;
   for (std::size_t j = 0; j < d; ++j) {

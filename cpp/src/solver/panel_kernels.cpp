@@ -27,8 +27,9 @@ constexpr std::size_t kTileRows = 8;
 #else
 constexpr std::size_t kTileRows = 4;
 #endif
-// Inner panels per pass: the slice of the right factor that a pass reads stays in L1.
-constexpr std::size_t kInnerPanels = 3;
+// Inner panels per pass: many, so that a tile's sums are seldom stored and loaded again; the slice
+// of the right factor that a pass reads stays in L2, from where it comes as fast as it is used.
+constexpr std::size_t kInnerPanels = 9;
 // Rows that are packed at a time, so that the writes to a panel follow one another, and floats in a
 // cache line.
 constexpr std::size_t kPackedRows = 8;
@@ -36,6 +37,11 @@ constexpr std::size_t kLine = 16;
 
 std::size_t vector_lanes() {
   return hn::Lanes(FloatTag());
+}
+
+HWY_INLINE float& element(PanelMatrix& m, std::size_t i, std::size_t j) {
+  const std::size_t g = j / m.panel_width();
+  return m.panel(g)[i * m.width(g) + j - g * m.panel_width()];
 }
 
 // One tile of a product: kRows x (kVectors vectors), over a run of inner panels.
@@ -55,7 +61,8 @@ template <std::size_t kRows, std::size_t kVectors>
 HWY_NOINLINE void multiply_tile(const TileArgs& t) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
-  const std::size_t out_width = t.b->width(t.out_panel);
+  const std::size_t b_width = t.b->width(t.out_panel);
+  const std::size_t out_width = t.out->width(t.out_panel);
   float* HWY_RESTRICT out = t.out->panel(t.out_panel) + t.first_row * out_width;
   hn::Vec<FloatTag> sum[kRows][kVectors];
   // Three loops, not one with a choice inside: the accumulators then stay in registers.
@@ -75,7 +82,7 @@ HWY_NOINLINE void multiply_tile(const TileArgs& t) {
     }
   }
   const float* HWY_RESTRICT b =
-      t.b->panel(t.out_panel) + t.inner_begin * t.a->panel_width() * out_width;
+      t.b->panel(t.out_panel) + t.inner_begin * t.a->panel_width() * b_width;
   // Neither loop is ever empty, and saying so spares a copy of the accumulators.
   std::size_t q = t.inner_begin;
   do {
@@ -92,7 +99,7 @@ HWY_NOINLINE void multiply_tile(const TileArgs& t) {
           sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
         }
       }
-      b += out_width;
+      b += b_width;
     } while (++p < used);
   } while (++q < t.inner_end);
   for (std::size_t r = 0; r < kRows; ++r) {
@@ -155,9 +162,20 @@ void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// to[0..4) = row[0..4) + the sums of the lanes of four vectors.
+// The sum of a vector's blocks of four lanes.
+template <class D>
+HWY_INLINE auto sum_of_blocks(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    return v;
+  } else {
+    const hn::Half<D> half;
+    return sum_of_blocks(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// to[0..4) = the sums of the lanes of four vectors.
 HWY_INLINE void store_sums(hn::Vec<FloatTag> a, hn::Vec<FloatTag> b, hn::Vec<FloatTag> c,
-                           hn::Vec<FloatTag> e, const float* row, float* HWY_RESTRICT to) {
+                           hn::Vec<FloatTag> e, float* HWY_RESTRICT to) {
   const FloatTag d;
   const hn::Repartition<double, FloatTag> pairs;
   const auto ab = hn::Add(hn::InterleaveLower(d, a, b), hn::InterleaveUpper(d, a, b));
@@ -167,22 +185,23 @@ HWY_INLINE void store_sums(hn::Vec<FloatTag> a, hn::Vec<FloatTag> b, hn::Vec<Flo
   // Each block of four lanes holds its part of the four sums.
   const auto parts = hn::Add(hn::BitCast(d, hn::InterleaveLower(pairs, left, right)),
                              hn::BitCast(d, hn::InterleaveUpper(pairs, left, right)));
-  HWY_ALIGN float blocks[HWY_MAX_BYTES / sizeof(float)] = {};
-  hn::Store(parts, d, blocks);
-  const hn::CappedTag<float, 4> four;
-  auto sum = hn::LoadU(four, row);
-  for (std::size_t j = 0; j < hn::Lanes(d); j += 4) {
-    sum = hn::Add(sum, hn::Load(four, blocks + j));
-  }
-  hn::StoreU(sum, four, to);
+  hn::StoreU(sum_of_blocks(d, parts), hn::CappedTag<float, 4>(), to);
 }
 #endif  // HWY_TARGET != HWY_SCALAR
+
+// What a dot_tile reads and writes: columns of `out` from first_class on, which are in one panel.
+struct DotArgs {
+  const PanelMatrix* a;
+  const PanelMatrix* b;
+  const float* row;
+  PanelMatrix* out;
+  std::size_t first_class;
+};
 
 // Scores of kRows rows for kClasses rows of weights: dot products along the features, so that no
 // lane goes to a class that is not there.
 template <std::size_t kRows, std::size_t kClasses>
-HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const PanelMatrix& b,
-                           const float* row, PanelMatrix& out) {
+HWY_NOINLINE void dot_tile(const DotArgs& t, std::size_t first_row) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
   hn::Vec<FloatTag> sum[kRows][kClasses];
@@ -191,9 +210,9 @@ HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const Pa
   }
   std::size_t q = 0;
   do {
-    const std::size_t width = a.width(q);
-    const float* HWY_RESTRICT left = a.panel(q) + first_row * width;
-    const float* HWY_RESTRICT right = b.panel(q);
+    const std::size_t width = t.a->width(q);
+    const float* HWY_RESTRICT left = t.a->panel(q) + first_row * width;
+    const float* HWY_RESTRICT right = t.b->panel(q) + t.first_class * width;
     std::size_t j = 0;
     do {
       hn::Vec<FloatTag> x[kRows];
@@ -204,61 +223,59 @@ HWY_NOINLINE void dot_tile(const PanelMatrix& a, std::size_t first_row, const Pa
       }
       j += lanes;
     } while (j < width);
-  } while (++q < a.n_panels());
+  } while (++q < t.a->n_panels());
+  const float* row = t.row + t.first_class;
 #if HWY_TARGET == HWY_SCALAR
   for (std::size_t r = 0; r < kRows; ++r) {
     for (std::size_t c = 0; c < kClasses; ++c) {
-      const std::size_t g = c / out.panel_width();
-      const std::size_t at = (first_row + r) * out.width(g) + c - g * out.panel_width();
-      out.panel(g)[at] = row[c] + hn::GetLane(sum[r][c]);
+      element(*t.out, first_row + r, t.first_class + c) = row[c] + hn::GetLane(sum[r][c]);
     }
   }
 #else
+  // The sums of all lanes, four vectors at a time.
+  constexpr std::size_t kSums = kRows * kClasses;
+  HWY_ALIGN float sums[(kSums + 3) / 4 * 4];
+  for (std::size_t s = 0; s < kSums; s += 4) {
+    const auto of = [&](std::size_t i) {
+      return i < kSums ? sum[i / kClasses][i % kClasses] : hn::Zero(d);
+    };
+    store_sums(of(s), of(s + 1), of(s + 2), of(s + 3), sums + s);
+  }
+  const std::size_t g = t.first_class / t.out->panel_width();
+  const std::size_t offset = t.first_class - g * t.out->panel_width();
+  const std::size_t width = t.out->width(g);
   for (std::size_t r = 0; r < kRows; ++r) {
-    float* HWY_RESTRICT to = out.panel(0) + (first_row + r) * out.width(0);
-    std::size_t c = 0;
-    for (; c + 4 <= kClasses; c += 4) {
-      store_sums(sum[r][c], sum[r][c + 1], sum[r][c + 2], sum[r][c + 3], row + c, to + c);
-    }
-    // The padding takes part: its sums are 0.
-    if constexpr (kClasses % 4 != 0) {
-      const auto zero = hn::Zero(d);
-      constexpr std::size_t kLast = kClasses / 4 * 4;
-      constexpr std::size_t kSecond = std::min(kLast + 1, kClasses - 1);
-      constexpr std::size_t kThird = std::min(kLast + 2, kClasses - 1);
-      store_sums(sum[r][kLast], kClasses % 4 > 1 ? sum[r][kSecond] : zero,
-                 kClasses % 4 > 2 ? sum[r][kThird] : zero, zero, row + kLast, to + kLast);
-      c = kLast + 4;
-    }
-    for (; c < out.width(0); ++c) to[c] = row[c];
+    float* HWY_RESTRICT to = t.out->panel(g) + (first_row + r) * width + offset;
+    for (std::size_t c = 0; c < kClasses; ++c) to[c] = row[c] + sums[r * kClasses + c];
+    for (std::size_t c = kClasses; c < width - offset; ++c) to[c] = row[c];
   }
 #endif
 }
 
 template <std::size_t kClasses>
-void dot_rows(const PanelMatrix& a, const PanelMatrix& b, const float* row, std::size_t n_rows,
-              PanelMatrix& out) {
+void dot_rows(const DotArgs& t, std::size_t n_rows) {
   // As tall as the registers allow: each row of weights is loaded once a tile.
   constexpr std::size_t kRows = std::clamp<std::size_t>(kTileRows * 3 / kClasses, 1, 8);
   std::size_t i = 0;
-  for (; i + kRows <= n_rows; i += kRows) dot_tile<kRows, kClasses>(a, i, b, row, out);
-  for (; i < n_rows; ++i) dot_tile<1, kClasses>(a, i, b, row, out);
+  for (; i + kRows <= n_rows; i += kRows) dot_tile<kRows, kClasses>(t, i);
+  for (; i < n_rows; ++i) dot_tile<1, kClasses>(t, i);
 }
 
-void multiply_transposed_impl(const PanelMatrix& a, const PanelMatrix& b, const float* row,
-                              std::size_t n_rows, PanelMatrix& out) {
-  switch (b.rows()) {
-    case 1: dot_rows<1>(a, b, row, n_rows, out); break;
-    case 2: dot_rows<2>(a, b, row, n_rows, out); break;
-    case 3: dot_rows<3>(a, b, row, n_rows, out); break;
-    case 4: dot_rows<4>(a, b, row, n_rows, out); break;
-    case 5: dot_rows<5>(a, b, row, n_rows, out); break;
-    case 6: dot_rows<6>(a, b, row, n_rows, out); break;
-    case 7: dot_rows<7>(a, b, row, n_rows, out); break;
-    case 8: dot_rows<8>(a, b, row, n_rows, out); break;
-    case 9: dot_rows<9>(a, b, row, n_rows, out); break;
-    case 10: dot_rows<10>(a, b, row, n_rows, out); break;
-    default: dot_rows<11>(a, b, row, n_rows, out);
+void multiply_transposed_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t first,
+                              const float* row, std::size_t n_rows, PanelMatrix& out) {
+  const DotArgs t{.a = &a, .b = &b, .row = row, .out = &out, .first_class = first};
+  switch (b.rows() - first) {
+    case 1: dot_rows<1>(t, n_rows); break;
+    case 2: dot_rows<2>(t, n_rows); break;
+    case 3: dot_rows<3>(t, n_rows); break;
+    case 4: dot_rows<4>(t, n_rows); break;
+    case 5: dot_rows<5>(t, n_rows); break;
+    case 6: dot_rows<6>(t, n_rows); break;
+    case 7: dot_rows<7>(t, n_rows); break;
+    case 8: dot_rows<8>(t, n_rows); break;
+    case 9: dot_rows<9>(t, n_rows); break;
+    case 10: dot_rows<10>(t, n_rows); break;
+    default: dot_rows<11>(t, n_rows);
   }
 }
 
@@ -326,16 +343,16 @@ void accumulate_columns(const float* left, std::size_t left_width, std::size_t n
   }
 }
 
-// Panel q of the right factor with the panels of the left one from first_left on.
+// Panel q of the right factor with the panels of the left one in [left_begin, left_end).
 void accumulate_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
-                     std::size_t first_left, std::size_t q, double* panel) {
+                     std::size_t left_begin, std::size_t left_end, std::size_t q, double* panel) {
   const std::size_t width = b.width(q);
   for (std::size_t i = 0; i < n_rows; i += kAccumulateRows) {
     const std::size_t chunk = std::min(kAccumulateRows, n_rows - i);
     const float* right = b.panel(q) + i * width;
-    for (std::size_t g = first_left; g < a.n_panels(); ++g) {
+    for (std::size_t g = left_begin; g < left_end; ++g) {
       const float* left = a.panel(g) + i * a.width(g);
-      double* to = panel + (g - first_left) * a.panel_width() * width;
+      double* to = panel + (g - left_begin) * a.panel_width() * width;
       switch (width / vector_lanes()) {
         case 1: accumulate_columns<1>(left, a.width(g), a.used(g), right, chunk, to); break;
         case 2: accumulate_columns<2>(left, a.width(g), a.used(g), right, chunk, to); break;
@@ -422,11 +439,6 @@ HWY_INLINE Normaliser exponentials(PanelMatrix& scores, std::size_t i) {
   return {.highest = hn::GetLane(shift),
           .n_highest = hn::GetLane(hn::SumOfLanes(d, count)),
           .rest = hn::GetLane(hn::SumOfLanes(d, rest))};
-}
-
-HWY_INLINE float& element(PanelMatrix& m, std::size_t i, std::size_t j) {
-  const std::size_t g = j / m.panel_width();
-  return m.panel(g)[i * m.width(g) + j - g * m.panel_width()];
 }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -579,6 +591,59 @@ RowLosses logistic_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
   return result;
 }
 
+void softmax_curvatures_impl(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                             float* column_sum, float* means) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const auto one = hn::Set(d, 1.0F);
+  for (std::size_t i = 0; i < n_rows; ++i) {
+    const Normaliser norm = exponentials<true>(scores, i);
+    const auto inverse = hn::Set(d, 1.0F / (norm.n_highest + norm.rest));
+    const auto weight = hn::Set(d, weights != nullptr ? weights[i] : 1.0F);
+    auto sum = hn::Zero(d);
+    for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+      const std::size_t width = scores.width(g);
+      float* row = scores.panel(g) + i * width;
+      float* total = column_sum + g * scores.panel_width();
+      for (std::size_t j = 0; j < width; j += lanes) {
+        const auto p = hn::Mul(hn::Load(d, row + j), inverse);
+        const auto curvature = hn::Mul(weight, hn::Mul(p, hn::Sub(one, p)));
+        hn::Store(curvature, d, row + j);
+        hn::StoreU(hn::Add(hn::LoadU(d, total + j), curvature), d, total + j);
+        sum = hn::Add(sum, curvature);
+      }
+    }
+    means[i] = hn::GetLane(hn::SumOfLanes(d, sum)) / static_cast<float>(scores.cols());
+  }
+}
+
+void logistic_curvatures_impl(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                              float* column_sum, float* means) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t width = scores.width(0);
+  const auto one = hn::Set(d, 1.0F);
+  HWY_ALIGN float values[hn::MaxLanes(FloatTag())] = {};
+  HWY_ALIGN float weight[hn::MaxLanes(FloatTag())] = {};
+  auto total = hn::Zero(d);
+  for (std::size_t i = 0; i < n_rows; i += lanes) {
+    const std::size_t count = std::min(lanes, n_rows - i);
+    float* HWY_RESTRICT row = scores.panel(0) + i * width;
+    for (std::size_t r = 0; r < count; ++r) {
+      values[r] = row[r * width];
+      weight[r] = weights != nullptr ? weights[i + r] : 1.0F;
+    }
+    std::fill(weight + count, weight + lanes, 0.0F);
+    const auto tail = factor_exp(d, hn::Neg(hn::Abs(hn::Load(d, values))));
+    const auto inverse = hn::Div(one, hn::Add(one, tail));
+    const auto curvature = hn::Mul(hn::Load(d, weight), hn::Mul(hn::Mul(tail, inverse), inverse));
+    total = hn::Add(total, curvature);
+    hn::Store(curvature, d, values);
+    for (std::size_t r = 0; r < count; ++r) means[i + r] = row[r * width] = values[r];
+  }
+  column_sum[0] += hn::GetLane(hn::SumOfLanes(d, total));
+}
+
 void softmax_rows_impl(PanelMatrix& scores, std::size_t n_rows) {
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);
@@ -611,6 +676,8 @@ HWY_EXPORT(accumulate_impl);
 HWY_EXPORT(pack_rows_impl);
 HWY_EXPORT(softmax_residuals_impl);
 HWY_EXPORT(logistic_residuals_impl);
+HWY_EXPORT(softmax_curvatures_impl);
+HWY_EXPORT(logistic_curvatures_impl);
 HWY_EXPORT(softmax_rows_impl);
 
 RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
@@ -622,6 +689,16 @@ RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std:
                              const float* weights, float* column_sum) {
   return HWY_DYNAMIC_DISPATCH(logistic_residuals_impl)(scores, n_rows, targets, weights,
                                                        column_sum);
+}
+
+void softmax_curvatures(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                        float* column_sum, float* means) {
+  HWY_DYNAMIC_DISPATCH(softmax_curvatures_impl)(scores, n_rows, weights, column_sum, means);
+}
+
+void logistic_curvatures(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                         float* column_sum, float* means) {
+  HWY_DYNAMIC_DISPATCH(logistic_curvatures_impl)(scores, n_rows, weights, column_sum, means);
 }
 
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows) {
@@ -642,9 +719,9 @@ void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, con
   HWY_DYNAMIC_DISPATCH(solver::multiply_impl)(a, b, init, row, range, out);
 }
 
-void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, const float* row,
-                         std::size_t n_rows, PanelMatrix& out) {
-  HWY_DYNAMIC_DISPATCH(solver::multiply_transposed_impl)(a, b, row, n_rows, out);
+void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t first,
+                         const float* row, std::size_t n_rows, PanelMatrix& out) {
+  HWY_DYNAMIC_DISPATCH(solver::multiply_transposed_impl)(a, b, first, row, n_rows, out);
 }
 
 void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows,
@@ -654,14 +731,17 @@ void accumulate_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size
 
 void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
                       double* sum) {
+  accumulate_panels(a, 0, a.n_panels(), b, n_rows, q, sum + q * b.panel_width() * a.cols());
+}
+
+void accumulate_panels(const PanelMatrix& a, std::size_t left_begin, std::size_t left_end,
+                       const PanelMatrix& b, std::size_t n_rows, std::size_t q, double* sum) {
   if (n_rows == 0) return;
-  double* panel = sum + q * b.panel_width() * a.cols();
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, 0, q, panel);
+  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, b, n_rows, left_begin, left_end, q, sum);
 }
 
 void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, double* panel) {
-  if (n_rows == 0) return;
-  HWY_DYNAMIC_DISPATCH(solver::accumulate_impl)(a, a, n_rows, q, q, panel);
+  accumulate_panels(a, q, a.n_panels(), a, n_rows, q, panel);
 }
 
 void pack_rows(const RowsView& source, std::size_t first, std::size_t count, const float* offset,

@@ -20,6 +20,15 @@ RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::
 RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                              const float* weights, float* column_sum);
 
+/// Turns rows of scores into weight * p * (1 - p), p = softmax(z), in place: the diagonals of the
+/// Hessians of their losses. Adds these to column_sum and writes the mean of a row to `means`.
+void softmax_curvatures(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                        float* column_sum, float* means);
+
+/// The same for two classes and one score.
+void logistic_curvatures(PanelMatrix& scores, std::size_t n_rows, const float* weights,
+                         float* column_sum, float* means);
+
 /// Turns rows of scores into probabilities, in place.
 void softmax_rows(PanelMatrix& scores, std::size_t n_rows);
 

@@ -100,6 +100,13 @@ std::vector<double> SigmoidObjective::start() const {
   return x;
 }
 
+std::shared_ptr<const Preconditioner> SigmoidObjective::metric(std::span<const double> /*x*/,
+                                                               const MetricKind& kind,
+                                                               const Poll& poll) {
+  return bound_metric(features(), n_rows(), data_.weights, moments(), sigmoid_curvature(data_),
+                      penalty(), kind.with_gram, pool(), poll);
+}
+
 double sigmoid_curvature(const MultiLabelRows& data) {
   const LabelWeight sums =
       label_weight(data, mean_one_weights(data.features, data.n_rows, data.weights));
@@ -126,14 +133,9 @@ LinearFit sigmoid_fit(const MultiLabelRows& data, double l2, const LbfgsOptions&
     inner.features = seen.features;
     problem.in_space = std::make_unique<SigmoidObjective>(inner, seen.moments, l2, pool);
   }
-  // The first one only, for there is none that knows of a point.
+  // The first one only: it is the same at every point.
   problem.plan.first.with_gram =
       metric_plan(data.n_rows, seen.features.cols, data.n_classes).first.with_gram;
-  problem.metric_at = [=](std::span<const float>, std::span<const double>, const MetricKind& kind,
-                          const Poll& go) {
-    return bound_metric(seen.features, data.n_rows, data.weights, seen.moments,
-                        sigmoid_curvature(data), l2, kind.with_gram, pool, go);
-  };
   return {std::move(problem), options, pool};
 }
 
@@ -146,9 +148,8 @@ PathResult cross_validate(const MultiLabelRows& given, const FeatureMoments& giv
   MultiLabelRows data = given;
   data.features = seen.features;
   const FeatureMoments& moments = seen.moments;
-  const double curvature = sigmoid_curvature(data);
-  const bool cheap =
-      solver::path_metric_pays(data.n_rows, data.features.cols, data.n_classes, options.n_folds);
+  const MetricKind kind{.with_gram = solver::path_metric_pays(data.n_rows, data.features.cols,
+                                                              data.n_classes, options.n_folds)};
   const auto rows_of = [&](std::span<const std::uint32_t> rows) {
     MultiLabelRows part = data;
     part.features.rows = rows.data();
@@ -165,8 +166,7 @@ PathResult cross_validate(const MultiLabelRows& given, const FeatureMoments& giv
           },
       .metric =
           [&](double l2, std::span<const float>, std::span<const double>) {
-            return bound_metric(data.features, data.n_rows, data.weights, moments, curvature, l2,
-                                cheap, pool, poll);
+            return SigmoidObjective(data, moments, l2, pool).metric({}, kind, poll);
           },
       .loss =
           [&](solver::Fold& one, const Poll& go) {

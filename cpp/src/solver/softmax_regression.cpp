@@ -21,30 +21,6 @@ constexpr double kLeastCurvature = 1e-3;
 // Blocks of rows that prediction is cut into at least, where there is enough to do.
 constexpr std::size_t kMaxGroups = 16;
 
-// The curvature of each row's loss in its scores, by the given weights and biases.
-ScoreCurvatures curvatures_by(const LabelledRows& data, std::span<const float> weights,
-                              std::span<const double> bias, ThreadPool* pool, const Poll& poll) {
-  const bool coupled = softmax_scores(data.n_classes) == data.n_classes;
-  const auto of = [=, &poll](std::span<const std::uint32_t> rows, std::span<float> out) {
-    const std::size_t k = data.n_classes;
-    RowsView view = data.features;
-    view.rows = rows.data();
-    std::vector<float> probabilities(rows.size() * k);
-    softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool, poll);
-    if (coupled) {
-      // Nor is a curvature, which is a factor too, left to be smaller than normal numbers.
-      const float least = std::exp(solver::kLeastExponent);
-      std::ranges::transform(probabilities, out.begin(),
-                             [least](float p) { return p < least ? 0.0F : p; });
-      return;
-    }
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      out[i] = probabilities[2 * i] * probabilities[2 * i + 1];
-    }
-  };
-  return {.of = of, .coupled = coupled};
-}
-
 }  // namespace
 
 SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoments& moments,
@@ -53,7 +29,8 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
                       {.n_classes = data.n_classes,
                        .opposite = softmax_scores(data.n_classes) < data.n_classes,
                        .padding = solver::kPaddingScore},
-                      moments, l2, pool) {
+                      moments, l2, pool),
+      row_weights_(data.weights) {
   const std::size_t n = data.n_rows;
   weights_ = mean_one_weights(data.features, n, data.weights);
   targets_.resize(n);
@@ -103,37 +80,63 @@ void SoftmaxObjective::solution(std::span<const double> x, std::span<float> weig
   for (double& value : bias) value -= mean;
 }
 
+std::shared_ptr<const Preconditioner> SoftmaxObjective::metric(std::span<const double> x,
+                                                               const MetricKind& kind,
+                                                               const Poll& poll) {
+  if (x.empty()) {
+    return bound_metric(features(), n_rows(), row_weights_, moments(),
+                        penalty_share() * softmax_curvature(n_classes()), penalty(), kind.with_gram,
+                        pool(), poll);
+  }
+  const CurvedForm form{.n_scores = n_scores(),
+                        .least = kLeastCurvature / static_cast<double>(n_classes()),
+                        .with_gram = kind.with_gram,
+                        .n_vectors = kind.n_vectors};
+  const auto of =
+      n_scores() < n_classes() ? solver::logistic_curvatures : solver::softmax_curvatures;
+  const Curvatures curvatures = [&](PanelMatrix& scores, std::size_t first, std::size_t count,
+                                    float* column, float* means) {
+    of(scores, count, weights_.empty() ? nullptr : weights_.data() + first, column, means);
+  };
+  const CurvedMoments curved = curved_moments(features(), n_rows(), weights_, moments(),
+                                              loss_curvature(x, curvatures, kind.with_gram, poll),
+                                              single_rows(x, poll), form, pool(), poll);
+  if (!kind.with_gram && curved.active.rows.empty()) return nullptr;
+  return std::make_shared<const Preconditioner>(features(), curved, penalty(), pool(), poll);
+}
+
+ScoreCurvatures SoftmaxObjective::single_rows(std::span<const double> x, const Poll& poll) const {
+  const bool coupled = n_scores() == n_classes();
+  const auto of = [this, x, coupled, &poll](std::span<const std::uint32_t> rows,
+                                            std::span<float> out) {
+    const std::size_t k = n_classes();
+    std::vector<float> weights(k * n_features());
+    std::vector<double> bias(k);
+    solution(x, weights, bias);
+    RowsView view = features();
+    view.rows = rows.data();
+    std::vector<float> probabilities(rows.size() * k);
+    softmax_probabilities(view, rows.size(), weights, bias, probabilities, pool(), poll);
+    if (coupled) {
+      // Nor is a curvature, which is a factor too, left to be smaller than normal numbers.
+      const float least = std::exp(solver::kLeastExponent);
+      std::ranges::transform(probabilities, out.begin(),
+                             [least](float p) { return p < least ? 0.0F : p; });
+      return;
+    }
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      out[i] = probabilities[2 * i] * probabilities[2 * i + 1];
+    }
+  };
+  return {.of = of, .coupled = coupled};
+}
+
 std::size_t softmax_scores(std::size_t n_classes) {
   return n_classes == 2 ? 1 : n_classes;
 }
 
 double softmax_curvature(std::size_t n_classes) {
   return 0.5 / static_cast<double>(std::max<std::size_t>(n_classes, 2));
-}
-
-std::shared_ptr<const Preconditioner> softmax_metric(const LabelledRows& data,
-                                                     const FeatureMoments& moments, double l2,
-                                                     std::span<const float> weights,
-                                                     std::span<const double> bias,
-                                                     const MetricKind& kind, ThreadPool* pool,
-                                                     const Poll& poll) {
-  // In the variables of one score, the penalty bends half as much (LinearObjective::penalty_share).
-  const std::size_t n_scores = softmax_scores(data.n_classes);
-  const double share = n_scores < data.n_classes ? 0.5 : 1.0;
-  if (weights.empty()) {
-    return bound_metric(data.features, data.n_rows, data.weights, moments,
-                        share * softmax_curvature(data.n_classes), share * l2, kind.with_gram, pool,
-                        poll);
-  }
-  const CurvedForm form{.n_scores = n_scores,
-                        .least = kLeastCurvature / static_cast<double>(data.n_classes),
-                        .with_gram = kind.with_gram,
-                        .n_vectors = kind.n_vectors};
-  const CurvedMoments curved =
-      curved_moments(data.features, data.n_rows, data.weights, moments,
-                     curvatures_by(data, weights, bias, pool, poll), form, pool, poll);
-  if (!kind.with_gram && curved.active.rows.empty()) return nullptr;
-  return std::make_shared<const Preconditioner>(data.features, curved, share * l2, pool, poll);
 }
 
 LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& options,
@@ -150,10 +153,6 @@ LinearFit softmax_fit(const LabelledRows& data, double l2, const LbfgsOptions& o
     problem.in_space = std::make_unique<SoftmaxObjective>(inner, seen.moments, l2, pool);
   }
   problem.plan = metric_plan(data.n_rows, seen.features.cols, softmax_scores(data.n_classes));
-  problem.metric_at = [=](std::span<const float> weights, std::span<const double> bias,
-                          const MetricKind& kind, const Poll& go) {
-    return softmax_metric(inner, seen.moments, l2, weights, bias, kind, pool, go);
-  };
   return {std::move(problem), options, pool};
 }
 
