@@ -77,6 +77,40 @@ TEST_CASE("scores of any number of classes agree with plain sums, on every targe
   detail::force_simd_target("");
 }
 
+TEST_CASE(
+    "groups of the same height have every row once, in blocks of no more than was asked for") {
+  for (std::size_t n = 1; n < 70'000; n += 1 + n / 3) {
+    for (const std::size_t rows : std::initializer_list<std::size_t>{8, 96, 288}) {
+      for (const std::size_t most : std::initializer_list<std::size_t>{1, 2, 12, 16}) {
+        for (const bool nearly : {false, true}) {
+          CAPTURE(n);
+          CAPTURE(rows);
+          CAPTURE(most);
+          const solver::RowGroups groups(n, rows, most, nearly);
+          CHECK(groups.n_groups() <= most);
+          CHECK(groups.block_rows() <= (nearly ? 3 * rows / 2 + 8 : rows));
+          std::size_t next = 0;
+          std::size_t highest = 0;
+          for (std::size_t g = 0; g < groups.n_groups(); ++g) {
+            const std::size_t begin = next;
+            CHECK(groups.height(g * groups.blocks_per_group()) > 0);
+            for (std::size_t b = 0; b < groups.blocks_per_group(); ++b) {
+              const std::size_t block = g * groups.blocks_per_group() + b;
+              if (groups.height(block) == 0) break;
+              CHECK(groups.first(block) == next);
+              CHECK(groups.height(block) <= groups.block_rows());
+              next += groups.height(block);
+            }
+            highest = std::max(highest, next - begin);
+            if (g + 1 < groups.n_groups()) CHECK(next - begin == highest);
+          }
+          CHECK(next == n);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("scores become the curvatures of their losses, on every target") {
   for (const std::string_view target : detail::simd_targets()) {
     CAPTURE(target);

@@ -28,12 +28,60 @@ inline std::size_t block_rows(std::size_t n_rows, std::size_t n_features, std::s
   const std::size_t n_groups =
       std::clamp<std::size_t>(std::bit_floor(work / kGroupWork), 1, max_groups);
   const std::size_t share = (n_rows + n_groups - 1) / n_groups;
-  const std::size_t n_blocks =
-      std::max<std::size_t>(1, (share + kAccumulateRows - 1) / kAccumulateRows);
+  std::size_t n_blocks = std::max<std::size_t>(1, (share + kAccumulateRows - 1) / kAccumulateRows);
+  // Two threads share an even number of them.
+  if (n_groups == 1 && n_blocks > 1) n_blocks += n_blocks % 2;
   const std::size_t even = (share + n_blocks - 1) / n_blocks;
   const std::size_t sharing = std::max(kMinRows, (even + 7) / 8 * 8);
   return std::clamp<std::size_t>(std::min(fitting / 8 * 8, sharing), 8, kAccumulateRows);
 }
+
+/// Rows cut into groups of the same height, but for the last, and these into blocks: threads with
+/// as many groups each end together.
+class RowGroups {
+ public:
+  RowGroups() = default;
+  /// A group for each block up to most_groups; blocks of `block_rows` rows or a little less, or,
+  /// with `nearly`, a little more where that makes fewer of them.
+  RowGroups(std::size_t n_rows, std::size_t block_rows, std::size_t most_groups, bool nearly)
+      : n_rows_(n_rows) {
+    n_groups_ = std::min(most_groups, shares(n_rows, block_rows));
+    group_rows_ = rounded(shares(n_rows, n_groups_));
+    n_groups_ = shares(n_rows, group_rows_);
+    blocks_per_group_ = nearly
+                            ? std::max<std::size_t>(1, (group_rows_ + block_rows / 2) / block_rows)
+                            : shares(group_rows_, block_rows);
+    block_rows_ = rounded(shares(group_rows_, blocks_per_group_));
+  }
+
+  [[nodiscard]] std::size_t n_groups() const noexcept { return n_groups_; }
+  /// The blocks of group g are those from g times this on.
+  [[nodiscard]] std::size_t blocks_per_group() const noexcept { return blocks_per_group_; }
+  [[nodiscard]] std::size_t n_blocks() const noexcept { return n_groups_ * blocks_per_group_; }
+  /// Rows of the highest block.
+  [[nodiscard]] std::size_t block_rows() const noexcept { return block_rows_; }
+  [[nodiscard]] std::size_t first(std::size_t block) const noexcept {
+    return block / blocks_per_group_ * group_rows_ + block % blocks_per_group_ * block_rows_;
+  }
+  /// Rows of a block: 0 for some at the end of a group, but not for its first.
+  [[nodiscard]] std::size_t height(std::size_t block) const noexcept {
+    const std::size_t end = std::min((block / blocks_per_group_ + 1) * group_rows_, n_rows_);
+    return std::min(block_rows_, end - std::min(first(block), end));
+  }
+
+ private:
+  static std::size_t shares(std::size_t whole, std::size_t part) {
+    return (whole + part - 1) / part;
+  }
+  // Kernels take eight rows at a time.
+  static std::size_t rounded(std::size_t rows) { return (rows + 7) / 8 * 8; }
+
+  std::size_t n_rows_ = 0;
+  std::size_t n_groups_ = 0;
+  std::size_t group_rows_ = 0;
+  std::size_t blocks_per_group_ = 0;
+  std::size_t block_rows_ = 0;
+};
 
 /// Weights and biases in the layout of the products.
 class LinearScores {

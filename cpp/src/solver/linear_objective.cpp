@@ -30,6 +30,15 @@ struct Partial {
   std::size_t n_correct = 0;
 };
 
+// How many groups of so many bytes there may be. Of counts that few threads share evenly: with 13
+// groups the last of two threads works alone for a fourteenth of the time.
+std::size_t groups_for(std::size_t bytes) {
+  for (const std::size_t n_groups : {kMaxGroups, std::size_t{12}, std::size_t{8}, std::size_t{6}}) {
+    if (n_groups * bytes <= kGroupBytes) return n_groups;
+  }
+  return 4 * bytes <= kGroupBytes ? 4 : 2;
+}
+
 struct Scratch {
   PanelMatrix rows;
   solver::RowTiles tiles;  // in place of rows
@@ -52,9 +61,7 @@ struct LinearObjective::Impl {
   float padding = 0;
   ThreadPool* pool = nullptr;
 
-  std::size_t rows_per_block = 0;
-  std::size_t n_blocks = 0;
-  std::size_t n_groups = 0;
+  solver::RowGroups groups;
   std::vector<Partial> partials;
   std::vector<double> sum;   // of their gradients, where one thread forms them
   std::size_t n_joined = 0;  // groups whose gradients are to be joined, or 0 for the sum
@@ -83,9 +90,6 @@ struct LinearObjective::Impl {
   [[nodiscard]] double column(std::size_t c) const;
   // For each of the scores, `body` on the workers that its sums are worth.
   void for_each_score(const Poll& poll, const std::function<void(std::size_t c)>& body) const;
-  [[nodiscard]] std::size_t height(std::size_t block) const {
-    return std::min(rows_per_block, n_rows - block * rows_per_block);
-  }
   [[nodiscard]] PanelMatrix& packed(std::size_t block, Scratch& own) {
     return kept.empty() ? own.rows : kept[block];
   }
@@ -93,14 +97,16 @@ struct LinearObjective::Impl {
 
 // The scores of a block's rows.
 void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
-  const std::size_t first = block * rows_per_block;
+  const std::size_t first = groups.first(block);
+  const std::size_t height = groups.height(block);
   if (own.scores.rows() == 0) {
-    const std::size_t n = in_tiles ? solver::RowTiles::padded(rows_per_block) : rows_per_block;
+    const std::size_t most = groups.block_rows();
+    const std::size_t n = in_tiles ? solver::RowTiles::padded(most) : most;
     own.scores = PanelMatrix(n, n_scores);
-    if (in_tiles) own.tiles = solver::RowTiles(rows_per_block, n_features, n_scores);
+    if (in_tiles) own.tiles = solver::RowTiles(most, n_features, n_scores);
   }
   if (in_tiles) {
-    own.tiles.set(features, first, height(block), moments.mean.data());
+    own.tiles.set(features, first, height, moments.mean.data());
     own.tiles.scores(weight_tiles, scores.bias(), own.scores);
     return;
   }
@@ -108,11 +114,11 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
   const bool known = !kept.empty() && rows.rows() > 0;
   if (!known) {
     if (rows.rows() == 0) {
-      rows = PanelMatrix(kept.empty() ? rows_per_block : height(block), n_features);
+      rows = PanelMatrix(kept.empty() ? groups.block_rows() : height, n_features);
     }
-    pack_rows(features, first, height(block), moments.mean.data(), nullptr, rows);
+    pack_rows(features, first, height, moments.mean.data(), nullptr, rows);
   }
-  scores.of(rows, height(block), own.scores);
+  scores.of(rows, height, own.scores);
 }
 
 // Adds up the block's rows by what is in place of the scores now.
@@ -124,7 +130,8 @@ void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh
   }
   const PanelMatrix& rows = packed(block, own);
   // So many panels of scores at a time that they stay in the second-level cache.
-  const std::size_t panel_bytes = sizeof(float) * height(block) * own.scores.panel_width();
+  const std::size_t height = groups.height(block);
+  const std::size_t panel_bytes = sizeof(float) * height * own.scores.panel_width();
   const std::size_t n_left = std::max<std::size_t>(1, kLeftBytes / panel_bytes);
   for (std::size_t left = 0; left < own.scores.n_panels(); left += n_left) {
     const std::size_t end = std::min(left + n_left, own.scores.n_panels());
@@ -135,7 +142,7 @@ void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh
       double* to = sums.data() + q * rows.panel_width() * n_scores + first * rows.width(q);
       // Cleared where it is in the cache the next moment.
       if (fresh) std::fill_n(to, count * rows.width(q), 0.0);
-      accumulate_panels(own.scores, left, end, rows, height(block), q, to);
+      accumulate_panels(own.scores, left, end, rows, height, q, to);
     }
   }
 }
@@ -150,15 +157,15 @@ void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bo
 
   ThreadPool* const workers = solver::pool_for(pool, n_weights * n_rows, solver::kWorthMultiplying);
   // One thread adds up group after group: what it has of them stays in the cache.
-  const bool in_order = solver::worker_count(workers) == 1 || n_groups == 1;
+  const bool in_order = solver::worker_count(workers) == 1 || groups.n_groups() == 1;
   const std::size_t n_sums = panel_sums(n_scores, scores.weights());
   if (in_order && with_sums) sum.assign(n_sums, 0.0);
-  n_joined = in_order ? 0 : n_groups;
+  n_joined = in_order ? 0 : groups.n_groups();
   const auto run_group = [&](std::size_t group, std::size_t worker, const auto& go) {
     Partial& partial = partials[group];
     Scratch& own = scratch[worker];
-    const std::size_t begin = n_blocks * group / n_groups;
-    const std::size_t end = n_blocks * (group + 1) / n_groups;
+    const std::size_t begin = group * groups.blocks_per_group();
+    const std::size_t end = begin + groups.blocks_per_group();
     // Sums of one chunk are float32's, so that it does not matter what they are added to.
     const bool directly = in_order && end - begin == 1;
     std::vector<double>& sums = directly ? sum : partials[in_order ? 0 : group].gradient;
@@ -170,10 +177,11 @@ void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bo
     own.column.resize(partial.column.size());
     for (std::size_t block = begin; block < end; ++block) {
       if (!go()) return;
+      if (groups.height(block) == 0) break;
       score_block(block, own);
       std::ranges::fill(own.column, 0.0F);
       const RowLosses losses =
-          turn(own.scores, block * rows_per_block, height(block), own.column.data());
+          turn(own.scores, groups.first(block), groups.height(block), own.column.data());
       partial.loss += losses.loss;
       partial.n_correct += losses.n_correct;
       for (std::size_t c = 0; c < own.column.size(); ++c) {
@@ -185,7 +193,7 @@ void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bo
       add_scaled(1.0, std::span<const double>(sums), std::span(sum));
     }
   };
-  solver::run_blocks(workers, n_groups, poll, run_group);
+  solver::run_blocks(workers, groups.n_groups(), poll, run_group);
 }
 
 void LinearObjective::Impl::joined(std::size_t c, std::span<double> out) const {
@@ -211,7 +219,7 @@ double LinearObjective::Impl::column(std::size_t c) const {
 
 void LinearObjective::Impl::for_each_score(const Poll& poll,
                                            const std::function<void(std::size_t c)>& body) const {
-  const std::size_t work = n_scores * n_features * n_groups;
+  const std::size_t work = n_scores * n_features * groups.n_groups();
   solver::run_blocks(solver::pool_for(pool, work, solver::kWorthReading), n_scores, poll,
                      [&](std::size_t c, std::size_t, const auto&) { body(c); });
 }
@@ -236,20 +244,18 @@ LinearObjective::LinearObjective(const RowsView& features, std::size_t n_rows,
 
   const std::size_t n_weights = checked_mul(m.n_scores, m.n_features, "weights");
   m.in_tiles = solver::tiles_pay(m.n_scores);
-  m.rows_per_block = solver::block_rows(n_rows, m.n_features, m.n_scores, kMaxGroups);
+  const std::size_t rows = solver::block_rows(n_rows, m.n_features, m.n_scores, kMaxGroups);
   // Tiles are so fast that the float64 sums, which are read and written a block, would hold them
   // up.
-  if (m.in_tiles) m.rows_per_block *= 2;
-  m.n_blocks = (n_rows + m.rows_per_block - 1) / m.rows_per_block;
-  const std::size_t fitting = std::max<std::size_t>(2, kGroupBytes / (n_weights * sizeof(double)));
-  m.n_groups = std::min({m.n_blocks, kMaxGroups, fitting});
+  m.groups = solver::RowGroups(n_rows, m.in_tiles ? 2 * rows : rows,
+                               groups_for(n_weights * sizeof(double)), m.in_tiles);
   if (m.in_tiles) {
     m.weight_tiles = solver::WeightTiles(m.n_scores, m.n_features);
   } else if (n_rows * m.n_features <= kKeptBytes / sizeof(float)) {
-    m.kept.resize(m.n_blocks);
+    m.kept.resize(m.groups.n_blocks());
   }
   m.scores = solver::LinearScores(m.n_scores, m.n_features);
-  m.partials.resize(m.n_groups);
+  m.partials.resize(m.groups.n_groups());
   for (Partial& partial : m.partials) {
     partial.column.resize(m.scores.bias().size());
   }
