@@ -215,34 +215,6 @@ TEST_CASE("dot products and scaled sums agree with plain ones on every target") 
   detail::force_simd_target("");
 }
 
-TEST_CASE("a sum and the product that follows have the bits of two passes, on every target") {
-  for (const std::string_view target : detail::simd_targets()) {
-    CAPTURE(target);
-    detail::force_simd_target(target);
-    for (const std::size_t n : std::initializer_list<std::size_t>{0, 1, 15, 16, 33, 100, 5000}) {
-      CAPTURE(n);
-      const auto x = random_matrix(1, n, 8);
-      const auto a = random_matrix(1, n, 9);
-      std::vector<float> y = random_matrix(1, n, 10);
-      std::vector<float> other = y;
-      double expected = 0;
-      double size = 0;
-      for (std::size_t i = 0; i < n; ++i) {
-        const double term = (static_cast<double>(y[i]) + 0.3 * static_cast<double>(x[i])) *
-                            static_cast<double>(a[i]);
-        expected += term;
-        size += std::abs(term);
-      }
-      const double product = add_scaled_and_dot(0.3F, x, y, a);
-      CHECK(std::abs(product - expected) <= 1e-6 * size);
-      add_scaled(0.3F, x, std::span(other));
-      CHECK(y == other);
-      CHECK(dot_in_float(a, other) == product);
-    }
-  }
-  detail::force_simd_target("");
-}
-
 TEST_CASE("one score of two classes has the loss and the residuals of two, on every target") {
   for (const std::string_view target : detail::simd_targets()) {
     CAPTURE(target);

@@ -40,7 +40,6 @@ class LinearObjective {
   LinearObjective(const LinearObjective&) = delete;
   LinearObjective& operator=(const LinearObjective&) = delete;
 
-  [[nodiscard]] std::size_t n_rows() const noexcept;
   [[nodiscard]] std::size_t n_features() const noexcept;
   [[nodiscard]] std::size_t n_classes() const noexcept;
   /// Scores a row: one a class, or one for two classes of opposite weights.
@@ -89,6 +88,7 @@ class LinearObjective {
                                              bool with_centres, const Poll& poll);
   /// What the constructor was given; the moments without their Gram matrix.
   [[nodiscard]] const RowsView& features() const noexcept;
+  [[nodiscard]] std::size_t n_rows() const noexcept;
   [[nodiscard]] const FeatureMoments& moments() const noexcept;
   [[nodiscard]] ThreadPool* pool() const noexcept;
   /// The penalty in the variables: l2 * penalty_share().
@@ -134,7 +134,7 @@ class LinearFit {
     std::size_t n_correct = 0;  ///< rows told rightly at the minimiser's point
   };
 
-  /// options.memory 0 takes lbfgs_memory().
+  /// options.memory 0 takes what suits the number of variables.
   LinearFit(Problem problem, const LbfgsOptions& options, ThreadPool* pool);
 
   /// Begins at the objective's own start, or at x: a solution for similar data, in the objective's
@@ -175,8 +175,7 @@ class LinearFit {
   Progress progress_;
 };
 
-/// Pairs of steps to keep for so many variables and rows: more where they still fit in the caches,
-/// and where their part of a step is small beside that of the rows.
-[[nodiscard]] std::size_t lbfgs_memory(std::size_t n_variables, std::size_t n_rows);
+/// Pairs of steps to keep for so many variables: more where they still fit in the caches.
+[[nodiscard]] std::size_t lbfgs_memory(std::size_t n_variables);
 
 }  // namespace eyespot

@@ -67,8 +67,7 @@ void fit(const PathProblem& problem, const Preconditioner& preconditioner, doubl
     return preconditioner.apply(direction, change, objective->n_scores(), nullptr);
   };
   LbfgsOptions minimiser;
-  // Of all rows, as for the fit to them, which may go on with a fold's pairs.
-  minimiser.memory = lbfgs_memory(objective->size(), problem.n_rows);
+  minimiser.memory = lbfgs_memory(objective->size());
   minimiser.gradient_tolerance = options.tolerance;
   minimiser.decrease_tolerance = 0.1 * options.tolerance;
   minimiser.window = 0;  // the start is near, and only the held-out loss counts

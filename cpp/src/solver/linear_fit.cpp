@@ -16,18 +16,13 @@ constexpr double kFarBelow = 0.75;
 
 }  // namespace
 
-std::size_t lbfgs_memory(std::size_t n_variables, std::size_t n_rows) {
-  constexpr std::size_t kFew = 10;
-  constexpr std::size_t kMany = 40;
-  // Four products with a pair's vectors a step, and with a row two: a few hundred rows would take
-  // little longer than 40 pairs do.
-  if (n_variables > std::size_t{1} << 15) return kFew;
-  return std::clamp<std::size_t>(n_rows / 10, kFew, kMany);
+std::size_t lbfgs_memory(std::size_t n_variables) {
+  return n_variables <= (std::size_t{1} << 15) ? 40 : 10;
 }
 
 LinearFit::LinearFit(Problem problem, const LbfgsOptions& options, ThreadPool* pool)
     : problem_(std::move(problem)), options_(options), pool_(pool) {
-  if (options_.memory == 0) options_.memory = lbfgs_memory(size(), inner().n_rows());
+  if (options_.memory == 0) options_.memory = lbfgs_memory(size());
 }
 
 Objective LinearFit::at(const Poll& poll) const {

@@ -114,7 +114,7 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
   const bool known = !kept.empty() && rows.rows() > 0;
   if (!known) {
     if (rows.rows() == 0) {
-      rows = PanelMatrix::for_overwrite(kept.empty() ? groups.block_rows() : height, n_features);
+      rows = PanelMatrix(kept.empty() ? groups.block_rows() : height, n_features);
     }
     pack_rows(features, first, height, moments.mean.data(), nullptr, rows);
   }

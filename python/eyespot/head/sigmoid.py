@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_sigmoid", "label_balance", "select_sigmoid_l2"]
 
 _LOGGER = logging.getLogger("eyespot")
-_STATE_VERSION = 5
+_STATE_VERSION = 4
 
 
 def fit_sigmoid(

@@ -46,7 +46,7 @@ RELATIVE_PATH = 10.0 ** np.arange(1.0, -5.01, -0.5)
 # Where there are too few rows to hold some out.
 RELATIVE_FALLBACK = 0.1
 PATH_TOLERANCE = 1e-4
-_STATE_VERSION = 7
+_STATE_VERSION = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
