@@ -164,7 +164,7 @@ void multiply_impl(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init
 #if HWY_TARGET != HWY_SCALAR
 // The sum of a vector's blocks of four lanes.
 template <class D>
-HWY_INLINE auto sum_of_blocks(D d, hn::Vec<D> v) {
+HWY_INLINE auto sum_of_blocks(D /*d*/, hn::Vec<D> v) {
   if constexpr (hn::MaxLanes(D()) <= 4) {
     return v;
   } else {
