@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bending_rows.hpp"
+#include "eyespot/error.hpp"
 #include "eyespot/softmax_regression.hpp"
 #include "matrices.hpp"
 #include "runtime/simd.hpp"
@@ -109,6 +110,21 @@ TEST_CASE(
       }
     }
   }
+}
+
+TEST_CASE("a fit of no rows, or of no features, is refused") {
+  const float x = 0;
+  const std::int32_t target = 0;
+  LabelledRows data{.features = {.data = &x, .cols = 1, .stride = 1, .rows = nullptr},
+                    .n_rows = 0,
+                    .n_classes = 3,
+                    .targets = &target,
+                    .weights = nullptr};
+  CHECK_THROWS_AS(softmax_fit(data, 0.1, {}, nullptr, {}), Error);
+  data.n_rows = 1;
+  data.features.cols = 0;
+  CHECK_THROWS_AS(softmax_fit(data, 0.1, {}, nullptr, {}), Error);
+  CHECK(solver::RowGroups(0, 96, 16, false).n_groups() == 0);
 }
 
 TEST_CASE("scores become the curvatures of their losses, on every target") {

@@ -29,7 +29,8 @@ struct FeatureMoments {
   double variance = 0;      ///< mean over the features of their variance
 };
 /// `weights`, one a row of the data behind the view, may be null. Without a Gram matrix, for a
-/// Preconditioner of one scale, `gram` stays empty.
+/// Preconditioner of one scale, `gram` stays empty. Throws Error(invalid_argument) where there are
+/// no rows or no features.
 [[nodiscard]] FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows,
                                              const float* weights, ThreadPool* pool,
                                              const Poll& poll, bool with_gram = true);

@@ -166,10 +166,10 @@ struct MultiplyRange {
 void multiply(const PanelMatrix& a, const PanelMatrix& b, MultiplyInit init, const float* row,
               const MultiplyRange& range, PanelMatrix& out);
 
-/// out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows and the c from `first`, a
-/// multiple of a third of panel_width(), on, with the padding of out taken from `row` too: the
-/// product with a right factor that is kept as its transpose, for 1 to kMaxTransposed rows of it.
-/// Faster than multiply there, whose vectors such a factor leaves empty.
+/// The product with a right factor that is kept as its transpose, of which the rows from `first` on
+/// are used: out(i, c) = row[c] + sum over j of a(i, j) * b(c, j) for i < n_rows and c >= first,
+/// and the padding of out is taken from `row` too. For 1 to kMaxTransposed rows, `first` a multiple
+/// of panel_width() / 3: faster than multiply there, whose vectors such a factor leaves empty.
 void multiply_transposed(const PanelMatrix& a, const PanelMatrix& b, std::size_t first,
                          const float* row, std::size_t n_rows, PanelMatrix& out);
 inline constexpr std::size_t kMaxTransposed = 11;
@@ -190,7 +190,8 @@ inline constexpr std::size_t kAccumulateRows = 288;
 /// The part of accumulate_transposed(a, b, ...) in panel q.
 void accumulate_panel(const PanelMatrix& a, const PanelMatrix& b, std::size_t n_rows, std::size_t q,
                       double* sum);
-/// The part of that in the columns of a's panels [left_begin, left_end), which `sum` begins with.
+/// The part of accumulate_panel in the columns of a's panels [left_begin, left_end): `sum` is where
+/// the sums of these begin.
 void accumulate_panels(const PanelMatrix& a, std::size_t left_begin, std::size_t left_end,
                        const PanelMatrix& b, std::size_t n_rows, std::size_t q, double* sum);
 /// The part of accumulate_transposed(a, a, ...) in panel q, from its diagonal down: `panel` is that

@@ -229,6 +229,10 @@ FeatureMoments feature_moments(const RowsView& features, std::size_t n_rows, con
                                ThreadPool* pool, const Poll& poll, bool with_gram) {
   const std::size_t d = features.cols;
   const std::size_t n = n_rows;
+  if (n == 0 || d == 0) {
+    throw Error(ErrorCode::invalid_argument, "features",
+                std::to_string(n) + " rows of " + std::to_string(d) + " given; at least 1 of 1");
+  }
   FeatureMoments moments;
 
   // Mean: sums of fixed groups of rows, joined in order.

@@ -341,6 +341,7 @@ StopReason lbfgs_step(LbfgsState& state, const LbfgsOptions& options, const Obje
     forget = true;
     d = direction(state, options.memory, 0, metric);
   }
+  // Then excess is what lbfgs_converged finds again.
   if (forget) lbfgs_forget(state);
   state.n_evaluations += wasted;
   return state.stop;

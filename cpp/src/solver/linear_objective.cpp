@@ -19,7 +19,8 @@ constexpr std::size_t kMaxGroups = 16;
 // Centred rows up to this many bytes are packed once and kept, not packed at every evaluation.
 constexpr std::size_t kKeptBytes = std::size_t{32} << 20;
 constexpr std::size_t kGroupBytes = std::size_t{128} << 20;
-// Scores that all rows are multiplied with before the next ones are.
+// Bytes of a block's scores that are multiplied with all features before the next ones are: they
+// stay in the second-level cache.
 constexpr std::size_t kLeftBytes = std::size_t{288} << 10;
 
 // What one group of row blocks adds up to.
@@ -129,7 +130,6 @@ void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh
     return;
   }
   const PanelMatrix& rows = packed(block, own);
-  // So many panels of scores at a time that they stay in the second-level cache.
   const std::size_t height = groups.height(block);
   const std::size_t panel_bytes = sizeof(float) * height * own.scores.panel_width();
   const std::size_t n_left = std::max<std::size_t>(1, kLeftBytes / panel_bytes);

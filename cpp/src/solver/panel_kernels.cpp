@@ -441,6 +441,23 @@ HWY_INLINE Normaliser exponentials(PanelMatrix& scores, std::size_t i) {
           .rest = hn::GetLane(hn::SumOfLanes(d, rest))};
 }
 
+// Puts turn(v) in the place of each vector v of row i, and adds it to column_sum.
+template <class Turn>
+HWY_INLINE void turn_row(PanelMatrix& scores, std::size_t i, float* column_sum, const Turn& turn) {
+  const FloatTag d;
+  const std::size_t lanes = hn::Lanes(d);
+  for (std::size_t g = 0; g < scores.n_panels(); ++g) {
+    const std::size_t width = scores.width(g);
+    float* row = scores.panel(g) + i * width;
+    float* total = column_sum + g * scores.panel_width();
+    for (std::size_t j = 0; j < width; j += lanes) {
+      const auto turned = turn(hn::Load(d, row + j));
+      hn::Store(turned, d, row + j);
+      hn::StoreU(hn::Add(hn::LoadU(d, total + j), turned), d, total + j);
+    }
+  }
+}
+
 #if HWY_TARGET != HWY_SCALAR
 // What softmax_residuals does, for a vector of rows at a time from the first on; for scores that
 // are one panel of up to kMaxTransposed columns, where a vector a row would be mostly padding.
@@ -511,7 +528,6 @@ RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
                                  const std::int32_t* targets, const float* weights,
                                  float* column_sum) {
   const FloatTag d;
-  const std::size_t lanes = hn::Lanes(d);
   RowLosses result;
   std::size_t first = 0;
 #if HWY_TARGET != HWY_SCALAR
@@ -526,16 +542,7 @@ RowLosses softmax_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
     const float sum = norm.n_highest + norm.rest;
     const float weight = weights != nullptr ? weights[i] : 1.0F;
     const auto factor = hn::Set(d, weight / sum);
-    for (std::size_t g = 0; g < scores.n_panels(); ++g) {
-      const std::size_t width = scores.width(g);
-      float* row = scores.panel(g) + i * width;
-      float* total = column_sum + g * scores.panel_width();
-      for (std::size_t j = 0; j < width; j += lanes) {
-        const auto p = hn::Mul(hn::Load(d, row + j), factor);
-        hn::Store(p, d, row + j);
-        hn::StoreU(hn::Add(hn::LoadU(d, total + j), p), d, total + j);
-      }
-    }
+    turn_row(scores, i, column_sum, [&](hn::Vec<FloatTag> e) { return hn::Mul(e, factor); });
     // p - 1 and -log p without cancellation where p is close to 1.
     float& residual = element(scores, i, target);
     const bool right = own == norm.highest;
@@ -594,25 +601,18 @@ RowLosses logistic_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
 void softmax_curvatures_impl(PanelMatrix& scores, std::size_t n_rows, const float* weights,
                              float* column_sum, float* means) {
   const FloatTag d;
-  const std::size_t lanes = hn::Lanes(d);
   const auto one = hn::Set(d, 1.0F);
   for (std::size_t i = 0; i < n_rows; ++i) {
     const Normaliser norm = exponentials<true>(scores, i);
     const auto inverse = hn::Set(d, 1.0F / (norm.n_highest + norm.rest));
     const auto weight = hn::Set(d, weights != nullptr ? weights[i] : 1.0F);
     auto sum = hn::Zero(d);
-    for (std::size_t g = 0; g < scores.n_panels(); ++g) {
-      const std::size_t width = scores.width(g);
-      float* row = scores.panel(g) + i * width;
-      float* total = column_sum + g * scores.panel_width();
-      for (std::size_t j = 0; j < width; j += lanes) {
-        const auto p = hn::Mul(hn::Load(d, row + j), inverse);
-        const auto curvature = hn::Mul(weight, hn::Mul(p, hn::Sub(one, p)));
-        hn::Store(curvature, d, row + j);
-        hn::StoreU(hn::Add(hn::LoadU(d, total + j), curvature), d, total + j);
-        sum = hn::Add(sum, curvature);
-      }
-    }
+    turn_row(scores, i, column_sum, [&](hn::Vec<FloatTag> e) {
+      const auto p = hn::Mul(e, inverse);
+      const auto curvature = hn::Mul(weight, hn::Mul(p, hn::Sub(one, p)));
+      sum = hn::Add(sum, curvature);
+      return curvature;
+    });
     means[i] = hn::GetLane(hn::SumOfLanes(d, sum)) / static_cast<float>(scores.cols());
   }
 }

@@ -21,7 +21,8 @@ RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std:
                              const float* weights, float* column_sum);
 
 /// Turns rows of scores into weight * p * (1 - p), p = softmax(z), in place: the diagonals of the
-/// Hessians of their losses. Adds these to column_sum and writes the mean of a row to `means`.
+/// Hessians of their losses. Padding, column_sum and `weights` are as for softmax_residuals; means,
+/// one float a row, become the means over the classes.
 void softmax_curvatures(PanelMatrix& scores, std::size_t n_rows, const float* weights,
                         float* column_sum, float* means);
 
