@@ -15,7 +15,7 @@ namespace eyespot {
 
 /// The SIMD target in force for every kernel: "scalar", "sse4", "avx2", "avx3", "avx3_bf16"
 /// (AVX-512, and products of bfloat16 in the solver) or "amx" (tiles of them) on x86-64, "neon" or
-/// "scalar" on Arm. The best one the CPU has, unless EYESPOT_SIMD forces another. Throws
+/// "scalar" on Arm. The fastest one the CPU has, unless EYESPOT_SIMD forces another. Throws
 /// Error(invalid_argument) when EYESPOT_SIMD names a target that is unknown or that the CPU lacks.
 [[nodiscard]] std::string_view simd_target();
 

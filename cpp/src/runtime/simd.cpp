@@ -8,6 +8,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -27,7 +28,7 @@ using detail::Bfloat16;
 namespace {
 
 struct NamedTarget {
-  const char* name;
+  std::string_view name;
   std::uint64_t mask;
   Bfloat16 bfloat16 = Bfloat16::none;  // beside Highway's target
 };
@@ -39,8 +40,8 @@ constexpr auto kBaseline = std::uint64_t{HWY_STATIC_TARGET};
 constexpr auto kPortable = std::uint64_t{HWY_EMU128 | HWY_SCALAR};
 // NOLINTEND(bugprone-signed-bitwise)
 
-// Worst first. Names are eyespot's own: "scalar" is Highway's portable target, whichever of the two
-// it offers here.
+// Each has all that those before it have. Names are eyespot's own: "scalar" is Highway's portable
+// target, whichever of the two it offers here.
 constexpr std::array<NamedTarget, 7> kTargets{{
     {"scalar", kPortable},
     {"neon", EYESPOT_NEON},
@@ -83,6 +84,13 @@ bool pairs_usable() {
   return usable;
 }
 
+// AMD forms as many a cycle as products of float32, Intel half as many, which is no gain.
+bool pairs_pay() {
+  constexpr unsigned kAuth = 0x68747541;  // of "AuthenticAMD"
+  CpuidBits bits;
+  return __get_cpuid(0, &bits.eax, &bits.ebx, &bits.ecx, &bits.edx) != 0 && bits.ebx == kAuth;
+}
+
 bool cpu_has_tiles() {
   constexpr unsigned kBfloat16 = 1U << 22U;
   constexpr unsigned kTiles = 1U << 24U;
@@ -106,6 +114,10 @@ bool pairs_usable() {
   return false;
 }
 
+bool pairs_pay() {
+  return false;
+}
+
 bool tiles_usable() {
   return false;
 }
@@ -121,6 +133,22 @@ bool is_usable(const NamedTarget& target) {
   return false;
 }
 
+// Those that are usable, worst first.
+std::vector<const NamedTarget*> ranking() {
+  std::vector<const NamedTarget*> ranked;
+  for (const NamedTarget& target : kTargets) {
+    if (!is_usable(target)) continue;
+    const bool is_slow = target.bfloat16 == Bfloat16::pairs && !pairs_pay();
+    ranked.insert(ranked.end() - (is_slow ? 1 : 0), &target);
+  }
+  return ranked;
+}
+
+bool is_known(std::string_view name) {
+  return std::ranges::any_of(kTargets,
+                             [name](const NamedTarget& target) { return target.name == name; });
+}
+
 std::string known_names() {
   std::string names;
   for (const std::string_view name : detail::simd_targets()) {
@@ -133,16 +161,13 @@ std::string known_names() {
 // The target to use for a request; "" is the best one.
 const NamedTarget& choose(std::string_view request) {
   const NamedTarget* best = nullptr;
-  bool known = false;
-  for (const NamedTarget& target : kTargets) {
-    known = known || request == target.name;
-    if (!is_usable(target)) continue;
-    if (request.empty() || request == target.name) best = &target;
+  for (const NamedTarget* target : ranking()) {
+    if (request.empty() || request == target->name) best = target;
   }
   if (best == nullptr) {
     throw Error(ErrorCode::invalid_argument, "EYESPOT_SIMD",
                 "target \"" + std::string(request) +
-                    (known ? "\" is not available on this CPU" : "\" is unknown") +
+                    (is_known(request) ? "\" is not available on this CPU" : "\" is unknown") +
                     "; allowed here: " + known_names());
   }
   return *best;
@@ -181,9 +206,7 @@ void simd_ready() {
 
 std::vector<std::string_view> simd_targets() {
   std::vector<std::string_view> names;
-  for (const NamedTarget& target : kTargets) {
-    if (is_usable(target)) names.emplace_back(target.name);
-  }
+  for (const NamedTarget* target : ranking()) names.push_back(target->name);
   return names;
 }
 
