@@ -74,11 +74,23 @@ def describe() -> dict[str, Any]:
     }
 
 
-def cpu_name() -> str:
-    for line in read("/proc/cpuinfo").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+def cpu_name(cpuinfo: str | None = None) -> str:
+    """Return the name in /proc/cpuinfo, or in such text.
+
+    Some virtual machines hide the AMX of an Intel processor, all of which have it since they have
+    float16: to a benchmark that is another processor.
+    """
+    text = read("/proc/cpuinfo") if cpuinfo is None else cpuinfo
+    facts = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    name = facts.get("model name")
+    if name is None:
+        return platform.processor() or "unknown"
+    flags = facts.get("flags", "").split()
+    hidden = "Intel" in name and "avx512_fp16" in flags and "amx_tile" not in flags
+    return f"{name} without AMX" if hidden else name
 
 
 def memory_bytes() -> int:

@@ -115,6 +115,20 @@ def test_a_measured_process_gets_no_variable_that_steers_blas(monkeypatch):
     assert environment.clean_environment({"OMP_NUM_THREADS": "2"})["OMP_NUM_THREADS"] == "2"
 
 
+@pytest.mark.parametrize(
+    ("model", "flags", "name"),
+    [
+        ("Intel(R) Xeon(R) Processor", "fpu avx512_fp16 amx_tile", "Intel(R) Xeon(R) Processor"),
+        ("Intel(R) Xeon(R) Processor", "fpu avx512_fp16", "Intel(R) Xeon(R) Processor without AMX"),
+        ("Intel(R) Xeon(R) Processor", "fpu avx512f", "Intel(R) Xeon(R) Processor"),
+        ("AMD EPYC", "fpu avx512_fp16", "AMD EPYC"),
+    ],
+)
+def test_a_processor_whose_tiles_are_hidden_has_a_name_of_its_own(model, flags, name):
+    text = f"processor\t: 0\nmodel name\t: {model}\nflags\t\t: {flags}\n\nprocessor\t: 1\n"
+    assert environment.cpu_name(text) == name
+
+
 def test_the_description_of_the_machine_names_what_matters_and_no_path():
     facts = environment.describe()
     assert facts["cpus"] >= 1
