@@ -11,7 +11,7 @@
 #include "eyespot/preconditioner.hpp"
 #include "matrices.hpp"
 #include "runtime/simd.hpp"
-#include "solver/panel_kernels.hpp"
+#include "solver/loss_kernels.hpp"
 
 using namespace eyespot;
 
@@ -215,6 +215,34 @@ TEST_CASE("dot products and scaled sums agree with plain ones on every target") 
   detail::force_simd_target("");
 }
 
+TEST_CASE("a sum and the product that follows have the bits of two passes, on every target") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t n : std::initializer_list<std::size_t>{0, 1, 15, 16, 33, 100, 5000}) {
+      CAPTURE(n);
+      const auto x = random_matrix(1, n, 8);
+      const auto a = random_matrix(1, n, 9);
+      std::vector<float> y = random_matrix(1, n, 10);
+      std::vector<float> other = y;
+      double expected = 0;
+      double size = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        const double term = (static_cast<double>(y[i]) + 0.3 * static_cast<double>(x[i])) *
+                            static_cast<double>(a[i]);
+        expected += term;
+        size += std::abs(term);
+      }
+      const double product = add_scaled_and_dot(0.3F, x, y, a);
+      CHECK(std::abs(product - expected) <= 1e-6 * size);
+      add_scaled(0.3F, x, std::span(other));
+      CHECK(y == other);
+      CHECK(dot_in_float(a, other) == product);
+    }
+  }
+  detail::force_simd_target("");
+}
+
 TEST_CASE("one score of two classes has the loss and the residuals of two, on every target") {
   for (const std::string_view target : detail::simd_targets()) {
     CAPTURE(target);
@@ -253,6 +281,50 @@ TEST_CASE("one score of two classes has the loss and the residuals of two, on ev
         CHECK(found.loss == doctest::Approx(loss).epsilon(1e-5));
         CHECK(found.n_correct == n_correct);
         CHECK(std::abs(static_cast<double>(column[0]) - sum) < 1e-5 * static_cast<double>(n));
+      }
+    }
+  }
+  detail::force_simd_target("");
+}
+
+TEST_CASE("sums of one score's residuals have the bits of three passes, on every target") {
+  for (const std::string_view target : detail::simd_targets()) {
+    CAPTURE(target);
+    detail::force_simd_target(target);
+    for (const std::size_t n : std::initializer_list<std::size_t>{1, 8, 37, 243, 300}) {
+      for (const std::size_t d : std::initializer_list<std::size_t>{1, 47, 48, 130, 600, 1300}) {
+        CAPTURE(n);
+        CAPTURE(d);
+        const PanelMatrix rows = packed(random_matrix(n, d, 11), n, d);
+        const PanelMatrix score_weights = packed(random_matrix(1, d, 12), 1, d);
+        std::vector<float> weights(n);
+        std::vector<std::int32_t> targets(n);
+        for (std::size_t i = 0; i < n; ++i) {
+          weights[i] = static_cast<float>(i % 3);
+          targets[i] = static_cast<std::int32_t>(i / 2 % 2);
+        }
+        for (const bool weighted : {false, true}) {
+          const float* u = weighted ? weights.data() : nullptr;
+          PanelMatrix scores(n, 1);
+          const std::vector<float> bias(scores.width(0), 0.25F);
+          std::vector<float> column(scores.width(0));
+          std::vector<double> sum(panel_sums(1, rows), 0.5);
+          multiply_transposed(rows, score_weights, 0, bias.data(), n, scores);
+          const RowLosses losses =
+              solver::logistic_residuals(scores, n, targets.data(), u, column.data());
+          accumulate_transposed(scores, rows, n, sum.data());
+
+          PanelMatrix part(1, d);
+          float own_column = 0;
+          std::vector<double> own_sum(panel_sums(1, rows), 0.5);
+          const RowLosses own =
+              solver::logistic_sums(rows, n, score_weights, 0.25F, targets.data(), u, &own_column,
+                                    part.panel(0), own_sum.data());
+          CHECK(own.loss == losses.loss);
+          CHECK(own.n_correct == losses.n_correct);
+          CHECK(own_sum == sum);
+          CHECK(std::abs(own_column - column[0]) < 1e-6F * static_cast<float>(n));
+        }
       }
     }
   }

@@ -16,7 +16,7 @@
 #include "matrices.hpp"
 #include "runtime/simd.hpp"
 #include "solver/linear_blocks.hpp"
-#include "solver/panel_kernels.hpp"
+#include "solver/loss_kernels.hpp"
 
 using namespace eyespot;
 

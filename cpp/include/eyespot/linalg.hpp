@@ -20,6 +20,8 @@ class PanelMatrix {
   PanelMatrix() = default;
   /// Zero-filled. Throws Error(limit_exceeded) when the size overflows.
   PanelMatrix(std::size_t rows, std::size_t cols);
+  /// The same without the zeros: pack_rows is to write each row before it is read.
+  [[nodiscard]] static PanelMatrix for_overwrite(std::size_t rows, std::size_t cols);
 
   [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
   [[nodiscard]] std::size_t cols() const noexcept { return cols_; }
@@ -58,6 +60,7 @@ class PanelMatrix {
   struct Free {
     void operator()(float* p) const noexcept;
   };
+  PanelMatrix(std::size_t rows, std::size_t cols, bool filled);
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
   std::size_t width_ = 0;
@@ -211,5 +214,8 @@ void accumulate_gram(const PanelMatrix& a, std::size_t n_rows, std::size_t q, do
 void add_scaled(double factor, std::span<const double> x, std::span<double> y);
 void add_scaled(double factor, std::span<const float> x, std::span<double> y);
 void add_scaled(float factor, std::span<const float> x, std::span<float> y);
+/// The same, and then dot_in_float(a, y), in one pass; `a` is not y.
+[[nodiscard]] double add_scaled_and_dot(float factor, std::span<const float> x, std::span<float> y,
+                                        std::span<const float> a);
 
 }  // namespace eyespot

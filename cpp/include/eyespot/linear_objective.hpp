@@ -77,6 +77,14 @@ class LinearObjective {
                   const FeatureMoments& moments, double l2, ThreadPool* pool);
   /// `totals`, one a score, is taken off the sums that residuals() adds to `column`.
   void set_totals(std::vector<double> totals);
+  /// What residuals() and the products before and after it do to rows [first, first + count) where
+  /// there is one score: adds the rows, the first `count` of `rows`, times their residuals to
+  /// `sums`. `weights`, like `part`, which is scratch, has one row. Called from several threads.
+  using ResidualSums = std::function<RowLosses(
+      const PanelMatrix& rows, std::size_t first, std::size_t count, const PanelMatrix& weights,
+      float bias, float* column, PanelMatrix& part, std::span<double> sums)>;
+  /// Evaluations go by it then.
+  void set_residual_sums(ResidualSums at_once);
 
   /// Turns the scores of rows [first, first + count) into weight * curvature of the loss in each,
   /// in place, adds the sum of these over the rows to `column`, one float a padded score, and

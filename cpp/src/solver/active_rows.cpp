@@ -24,6 +24,15 @@ constexpr std::size_t kBlock = 48;
 // Of this and I the inverse is known to two digits or more.
 constexpr double kMostSquare = 1e4;
 
+// Of as many numbers as there are scores: mostly so few that a kernel would not pay.
+float short_dot(std::span<const float> a, const float* b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  }
+  return static_cast<float>(sum);
+}
+
 }  // namespace
 
 RowFactor::RowFactor(std::size_t n_scores, bool coupled)
@@ -94,7 +103,7 @@ ActiveRows::ActiveRows(const RowsView& features, std::span<const float> mean,
   std::vector<float> rows(n * d);
   for (std::size_t first = 0; first < n; first += kBlock) {
     const std::size_t count = std::min(kBlock, n - first);
-    PanelMatrix& block = blocks_.emplace_back(count, d);
+    PanelMatrix& block = blocks_.emplace_back(PanelMatrix::for_overwrite(count, d));
     RowsView view = features;
     view.rows = active.rows.data() + first;
     pack_rows(view, 0, count, mean.data(), scales.data(), block);
@@ -171,9 +180,8 @@ double ActiveRows::correct(PanelMatrix& weights, std::span<float> biases,
   std::vector<float> parts((with_other ? 2 : 1) * n_vectors);
   for_each([&](std::span<const float> vector, std::size_t r, std::size_t b, std::size_t i) {
     scores[b].get_row(i, std::span(score));
-    const auto of = std::span<const float>(score);
-    parts[r] = static_cast<float>(dot(vector, of.first(k)));
-    if (with_other) parts[n_vectors + r] = static_cast<float>(dot(vector, of.last(k)));
+    parts[r] = short_dot(vector, score.data());
+    if (with_other) parts[n_vectors + r] = short_dot(vector, score.data() + k);
   });
   PanelMatrix all(with_other ? 2 : 1, n_vectors);
   for (std::size_t row = 0; row < all.rows(); ++row) {
@@ -201,9 +209,11 @@ double ActiveRows::correct(PanelMatrix& weights, std::span<float> biases,
   std::vector<float> sum(k);
   for_each([&](std::span<const float> vector, std::size_t r, std::size_t b, std::size_t i) {
     factors[b].get_row(i, std::span(sum));
-    add_scaled(part[r], vector, std::span(sum));
+    for (std::size_t c = 0; c < k; ++c) {
+      sum[c] += part[r] * vector[c];
+      constant[c] += static_cast<double>(part[r]) * static_cast<double>(vector[c]);
+    }
     factors[b].set_row(i, std::span<const float>(sum));
-    add_scaled(static_cast<double>(part[r]), vector, std::span(constant));
   });
   std::vector<double> sums(panel_sums(k, weights), 0.0);
   run_blocks(workers, weights.n_panels(), Poll{}, [&](std::size_t q, std::size_t, const auto&) {

@@ -27,7 +27,7 @@ class GramRows {
     PanelMatrix rows;
     std::size_t n_rows = 0;
 
-    explicit Panels(std::size_t n) : rows(kAccumulateRows, n) {}
+    explicit Panels(std::size_t n) : rows(PanelMatrix::for_overwrite(kAccumulateRows, n)) {}
     void pack(const RowsView& source, std::size_t first, std::size_t count, const float* offset,
               const float* scale);
     void accumulate(std::size_t q, double* panel) const;

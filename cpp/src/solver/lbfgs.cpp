@@ -69,24 +69,37 @@ std::vector<double> direction(const LbfgsState& state, std::size_t memory, std::
   const auto index = [&](std::size_t age) {  // age 0 is the newest pair
     return (state.next_pair + memory - 1 - age) % memory;
   };
+  const auto step = [&](std::size_t age) { return row(state.steps, index(age), n); };
+  const auto change = [&](std::size_t age) { return row(state.changes, index(age), n); };
+  // Each sum goes with the product that comes next.
+  double product = n_pairs > 0 ? dot_in_float(step(0), q) : 0.0;
   for (std::size_t age = 0; age < n_pairs; ++age) {
-    const std::size_t i = index(age);
-    alpha[age] = dot_in_float(row(state.steps, i, n), q) / state.curvatures[i];
-    add_scaled(static_cast<float>(-alpha[age]), row(state.changes, i, n), std::span(q));
+    alpha[age] = product / state.curvatures[index(age)];
+    const auto factor = static_cast<float>(-alpha[age]);
+    if (age + 1 < n_pairs) {
+      product = add_scaled_and_dot(factor, change(age), q, step(age + 1));
+    } else {
+      add_scaled(factor, change(age), std::span(q));
+    }
   }
   // The newest pair tells the scale of the Hessian, beside the metric.
   double scale = 1;
   if (state.n_pairs == 0) {
     if (metric) metric(q, {});
   } else {
-    const auto change = row(state.changes, index(0), n);
-    scale = state.curvatures[index(0)] / (metric ? metric(q, change) : dot(change, change));
+    const auto newest = change(0);
+    scale = state.curvatures[index(0)] / (metric ? metric(q, newest) : dot(newest, newest));
   }
   for (float& value : q) value *= static_cast<float>(scale);
+  if (n_pairs > 0) product = dot_in_float(change(n_pairs - 1), q);
   for (std::size_t age = n_pairs; age-- > 0;) {
-    const std::size_t i = index(age);
-    const double beta = dot_in_float(row(state.changes, i, n), q) / state.curvatures[i];
-    add_scaled(static_cast<float>(alpha[age] - beta), row(state.steps, i, n), std::span(q));
+    const double beta = product / state.curvatures[index(age)];
+    const auto factor = static_cast<float>(alpha[age] - beta);
+    if (age > 0) {
+      product = add_scaled_and_dot(factor, step(age), q, change(age - 1));
+    } else {
+      add_scaled(factor, step(age), std::span(q));
+    }
   }
   std::vector<double> d(n);
   std::ranges::transform(q, d.begin(),

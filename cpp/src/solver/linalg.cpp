@@ -17,7 +17,13 @@ void PanelMatrix::Free::operator()(float* p) const noexcept {
   ::operator delete[](p, std::align_val_t{kAlignment});
 }
 
-PanelMatrix::PanelMatrix(std::size_t rows, std::size_t cols)
+PanelMatrix::PanelMatrix(std::size_t rows, std::size_t cols) : PanelMatrix(rows, cols, true) {}
+
+PanelMatrix PanelMatrix::for_overwrite(std::size_t rows, std::size_t cols) {
+  return {rows, cols, false};
+}
+
+PanelMatrix::PanelMatrix(std::size_t rows, std::size_t cols, bool filled)
     : rows_(rows), cols_(cols), width_(eyespot::panel_width()) {
   const std::size_t lanes = width_ / 3;
   n_panels_ = (cols + width_ - 1) / width_;
@@ -28,7 +34,7 @@ PanelMatrix::PanelMatrix(std::size_t rows, std::size_t cols)
   const std::size_t bytes = checked_mul(count, sizeof(float), "matrix");
   data_.reset(static_cast<float*>(
       ::operator new[](std::max(bytes, kAlignment), std::align_val_t{kAlignment})));
-  std::fill_n(data_.get(), count, 0.0F);
+  if (filled) std::fill_n(data_.get(), count, 0.0F);
 }
 
 LowerTriangle::LowerTriangle(std::size_t n) : n_(n) {

@@ -44,6 +44,7 @@ struct Scratch {
   PanelMatrix rows;
   solver::RowTiles tiles;  // in place of rows
   PanelMatrix scores;
+  PanelMatrix part;  // in place of scores, where sums of residuals are formed at once
   std::vector<float> column;
 };
 
@@ -72,6 +73,7 @@ struct LinearObjective::Impl {
   solver::LinearScores scores;
   bool in_tiles = false;
   solver::WeightTiles weight_tiles;  // the weights again
+  ResidualSums residual_sums;        // or empty
   std::vector<double> largest;       // of the gradient, a score
   std::vector<double> squares;       // of the weights, a score
   std::size_t n_correct = 0;
@@ -81,10 +83,17 @@ struct LinearObjective::Impl {
                                        float* column)>;
 
   // Scores all rows at x, turns their scores and, where with_sums, adds up the rows by what these
-  // have become; what joined() and `partials` have then.
-  void pass(std::span<const double> x, const Turn& turn, bool with_sums, const Poll& poll);
+  // have become, or does all of it by `at_once` if there is one; what joined() and `partials` have
+  // then.
+  void pass(std::span<const double> x, const Turn& turn, const ResidualSums& at_once,
+            bool with_sums, const Poll& poll);
+  PanelMatrix& pack_block(std::size_t block, Scratch& own);
   void score_block(std::size_t block, Scratch& own);
+  // The block's rows by what is in place of their scores are added to `sums`, or put there where
+  // these are `fresh`.
   void add_rows(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
+  RowLosses add_at_once(const ResidualSums& at_once, std::size_t block, Scratch& own, bool fresh,
+                        std::span<double> sums);
   // The sums of score c, joined in the order of their groups: d numbers.
   void joined(std::size_t c, std::span<double> out) const;
   // The same of what was added to `column`.
@@ -96,9 +105,20 @@ struct LinearObjective::Impl {
   }
 };
 
+// The rows of a block, packed.
+PanelMatrix& LinearObjective::Impl::pack_block(std::size_t block, Scratch& own) {
+  PanelMatrix& rows = packed(block, own);
+  if (!kept.empty() && rows.rows() > 0) return rows;
+  const std::size_t height = groups.height(block);
+  if (rows.rows() == 0) {
+    rows = PanelMatrix::for_overwrite(kept.empty() ? groups.block_rows() : height, n_features);
+  }
+  pack_rows(features, groups.first(block), height, moments.mean.data(), nullptr, rows);
+  return rows;
+}
+
 // The scores of a block's rows.
 void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
-  const std::size_t first = groups.first(block);
   const std::size_t height = groups.height(block);
   if (own.scores.rows() == 0) {
     const std::size_t most = groups.block_rows();
@@ -107,22 +127,21 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
     if (in_tiles) own.tiles = solver::RowTiles(most, n_features, n_scores);
   }
   if (in_tiles) {
-    own.tiles.set(features, first, height, moments.mean.data());
+    own.tiles.set(features, groups.first(block), height, moments.mean.data());
     own.tiles.scores(weight_tiles, scores.bias(), own.scores);
     return;
   }
-  PanelMatrix& rows = packed(block, own);
-  const bool known = !kept.empty() && rows.rows() > 0;
-  if (!known) {
-    if (rows.rows() == 0) {
-      rows = PanelMatrix(kept.empty() ? groups.block_rows() : height, n_features);
-    }
-    pack_rows(features, first, height, moments.mean.data(), nullptr, rows);
-  }
-  scores.of(rows, height, own.scores);
+  scores.of(pack_block(block, own), height, own.scores);
 }
 
-// Adds up the block's rows by what is in place of the scores now.
+RowLosses LinearObjective::Impl::add_at_once(const ResidualSums& at_once, std::size_t block,
+                                             Scratch& own, bool fresh, std::span<double> sums) {
+  if (own.part.rows() == 0) own.part = PanelMatrix(1, n_features);
+  if (fresh) std::ranges::fill(sums, 0.0);
+  return at_once(pack_block(block, own), groups.first(block), groups.height(block),
+                 scores.weights(), scores.bias().front(), own.column.data(), own.part, sums);
+}
+
 void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh,
                                      std::span<double> sums) {
   if (in_tiles) {
@@ -147,8 +166,8 @@ void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh
   }
 }
 
-void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bool with_sums,
-                                 const Poll& poll) {
+void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn,
+                                 const ResidualSums& at_once, bool with_sums, const Poll& poll) {
   const std::size_t n_weights = n_scores * n_features;
   std::ranges::transform(x.first(n_weights), weights.begin(),
                          [](double w) { return static_cast<float>(w); });
@@ -178,16 +197,21 @@ void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bo
     for (std::size_t block = begin; block < end; ++block) {
       if (!go()) return;
       if (groups.height(block) == 0) break;
-      score_block(block, own);
+      const bool fresh = block == begin && !directly;
       std::ranges::fill(own.column, 0.0F);
-      const RowLosses losses =
-          turn(own.scores, groups.first(block), groups.height(block), own.column.data());
+      RowLosses losses;
+      if (at_once) {
+        losses = add_at_once(at_once, block, own, fresh, sums);
+      } else {
+        score_block(block, own);
+        losses = turn(own.scores, groups.first(block), groups.height(block), own.column.data());
+        if (with_sums) add_rows(block, own, fresh, sums);
+      }
       partial.loss += losses.loss;
       partial.n_correct += losses.n_correct;
       for (std::size_t c = 0; c < own.column.size(); ++c) {
         partial.column[c] += static_cast<double>(own.column[c]);
       }
-      if (with_sums) add_rows(block, own, block == begin && !directly, sums);
     }
     if (with_sums && in_order && !directly) {
       add_scaled(1.0, std::span<const double>(sums), std::span(sum));
@@ -271,6 +295,10 @@ void LinearObjective::set_totals(std::vector<double> totals) {
   impl_->totals = std::move(totals);
 }
 
+void LinearObjective::set_residual_sums(ResidualSums at_once) {
+  impl_->residual_sums = std::move(at_once);
+}
+
 std::size_t LinearObjective::n_features() const noexcept {
   return impl_->n_features;
 }
@@ -326,7 +354,7 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
   const std::size_t n_weights = m.n_scores * d;
   const Impl::Turn turn = [this](PanelMatrix& scores, std::size_t first, std::size_t count,
                                  float* column) { return residuals(scores, first, count, column); };
-  m.pass(x, turn, true, poll);
+  m.pass(x, turn, m.residual_sums, true, poll);
 
   const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
   m.for_each_score(poll, [&](std::size_t c) {
@@ -367,7 +395,7 @@ LossCurvature LinearObjective::loss_curvature(std::span<const double> x, const C
     of(scores, first, count, column, found.rows.data() + first);
     return RowLosses{};
   };
-  m.pass(x, turn, with_centres, poll);
+  m.pass(x, turn, {}, with_centres, poll);
   if (!with_centres) return found;
   found.centres.resize(m.n_scores * d);
   m.for_each_score(poll, [&](std::size_t c) {

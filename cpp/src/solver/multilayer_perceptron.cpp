@@ -8,7 +8,7 @@
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
 #include "eyespot/types.hpp"
-#include "panel_kernels.hpp"
+#include "loss_kernels.hpp"
 
 namespace eyespot {
 
@@ -305,7 +305,7 @@ void PerceptronObjective::Impl::prepare(std::span<const double> v) {
 
 Scratch PerceptronObjective::Impl::make_scratch() const {
   Scratch own;
-  own.rows = PanelMatrix(block_rows, features.cols);
+  own.rows = PanelMatrix::for_overwrite(block_rows, features.cols);
   for (const Shape& shape : shapes) own.values.emplace_back(block_rows, shape.n_out);
   for (std::size_t layer = 0; layer + 1 < shapes.size(); ++layer) {
     own.deltas.emplace_back(block_rows, shapes[layer].n_out);

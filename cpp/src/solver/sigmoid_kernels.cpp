@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "panel_kernels.hpp"
+#include "loss_kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE \
@@ -64,7 +64,7 @@ RowLosses sigmoid_residuals_impl(PanelMatrix& scores, std::size_t n_rows, const 
         // so neither the loss log(1 + exp(s)) nor sigmoid(s) cancels.
         const auto s = hn::IfThenElse(yes, hn::Neg(score), score);
         const auto from = hn::Neg(hn::Abs(score));
-        // As panel_kernels' factor_exp.
+        // As loss_kernels' factor_exp.
         const auto tail =
             hn::IfThenZeroElse(hn::Lt(from, hn::Set(d, kLeastExponent)), hn::Exp(d, from));
         const auto inverse = hn::Div(one, hn::Add(one, tail));

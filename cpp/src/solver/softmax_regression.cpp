@@ -9,7 +9,7 @@
 #include "blocks.hpp"
 #include "eyespot/error.hpp"
 #include "linear_blocks.hpp"
-#include "panel_kernels.hpp"
+#include "loss_kernels.hpp"
 #include "row_space.hpp"
 
 namespace eyespot {
@@ -49,7 +49,17 @@ SoftmaxObjective::SoftmaxObjective(const LabelledRows& data, const FeatureMoment
     target_weight_[static_cast<std::size_t>(targets_[i])] +=
         weights_.empty() ? 1.0 : static_cast<double>(weights_[i]);
   }
-  if (n_scores() == n_classes()) set_totals(target_weight_);
+  if (n_scores() == n_classes()) {
+    set_totals(target_weight_);
+  } else if (solver::logistic_sums_pay(n_features())) {
+    set_residual_sums([this](const PanelMatrix& rows, std::size_t first, std::size_t count,
+                             const PanelMatrix& weights, float bias, float* column,
+                             PanelMatrix& part, std::span<double> sums) {
+      return solver::logistic_sums(rows, count, weights, bias, targets_.data() + first,
+                                   weights_.empty() ? nullptr : weights_.data() + first, column,
+                                   part.panel(0), sums.data());
+    });
+  }
 }
 
 RowLosses SoftmaxObjective::residuals(PanelMatrix& scores, std::size_t first, std::size_t count,
@@ -172,7 +182,7 @@ void softmax_probabilities(const RowsView& features, std::size_t n_rows,
   solver::run_blocks(pool, n_blocks, poll, [&](std::size_t block, std::size_t worker, const auto&) {
     Scratch& own = scratch[worker];
     if (own.rows.rows() == 0) {
-      own.rows = PanelMatrix(rows_per_block, features.cols);
+      own.rows = PanelMatrix::for_overwrite(rows_per_block, features.cols);
       own.scores = PanelMatrix(rows_per_block, k);
     }
     const std::size_t first = block * rows_per_block;

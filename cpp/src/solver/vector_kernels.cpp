@@ -79,9 +79,11 @@ void add_scaled_of(double factor, const X* x, double* HWY_RESTRICT y, std::size_
   for (; i < n; ++i) y[i] += factor * static_cast<double>(x[i]);
 }
 
-double dot_in_float_of(const float* a, const float* b, std::size_t n) {
-  using FloatTag = hn::ScalableTag<float>;
-  const FloatTag d;
+// The sum of a[i] * b(i): vector_of gives a vector of the b from i on, number_of one.
+template <class VectorOf, class NumberOf>
+HWY_INLINE double sum_in_float(const float* a, std::size_t n, const VectorOf& vector_of,
+                               const NumberOf& number_of) {
+  const hn::ScalableTag<float> d;
   const std::size_t lanes = hn::Lanes(d);
   const std::size_t run = 4 * lanes * 64;
   double total = 0;
@@ -93,19 +95,36 @@ double dot_in_float_of(const float* a, const float* b, std::size_t n) {
     auto s2 = hn::Zero(d);
     auto s3 = hn::Zero(d);
     for (; i + 4 * lanes <= end; i += 4 * lanes) {
-      s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
-      s1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), hn::LoadU(d, b + i + lanes), s1);
-      s2 = hn::MulAdd(hn::LoadU(d, a + i + 2 * lanes), hn::LoadU(d, b + i + 2 * lanes), s2);
-      s3 = hn::MulAdd(hn::LoadU(d, a + i + 3 * lanes), hn::LoadU(d, b + i + 3 * lanes), s3);
+      s0 = hn::MulAdd(hn::LoadU(d, a + i), vector_of(i), s0);
+      s1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), vector_of(i + lanes), s1);
+      s2 = hn::MulAdd(hn::LoadU(d, a + i + 2 * lanes), vector_of(i + 2 * lanes), s2);
+      s3 = hn::MulAdd(hn::LoadU(d, a + i + 3 * lanes), vector_of(i + 3 * lanes), s3);
     }
-    for (; i < end; i += lanes) {
-      s0 = hn::MulAdd(hn::LoadU(d, a + i), hn::LoadU(d, b + i), s0);
-    }
+    for (; i < end; i += lanes) s0 = hn::MulAdd(hn::LoadU(d, a + i), vector_of(i), s0);
     const auto sum = hn::Add(hn::Add(s0, s1), hn::Add(s2, s3));
     total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
   }
-  for (; i < n; ++i) total += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  for (; i < n; ++i) total += static_cast<double>(a[i]) * static_cast<double>(number_of(i));
   return total;
+}
+
+double dot_in_float_of(const float* a, const float* b, std::size_t n) {
+  const hn::ScalableTag<float> d;
+  return sum_in_float(
+      a, n, [&](std::size_t i) { return hn::LoadU(d, b + i); },
+      [&](std::size_t i) { return b[i]; });
+}
+
+double add_and_dot_in_float(float factor, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
+                            const float* HWY_RESTRICT a, std::size_t n) {
+  const hn::ScalableTag<float> d;
+  const auto factors = hn::Set(d, factor);
+  const auto vector_of = [&](std::size_t i) {
+    const auto sum = hn::MulAdd(factors, hn::LoadU(d, x + i), hn::LoadU(d, y + i));
+    hn::StoreU(sum, d, y + i);
+    return sum;
+  };
+  return sum_in_float(a, n, vector_of, [&](std::size_t i) { return y[i] += factor * x[i]; });
 }
 
 void add_in_float(float factor, const float* x, float* HWY_RESTRICT y, std::size_t n) {
@@ -150,6 +169,7 @@ HWY_EXPORT(dot_floats);
 HWY_EXPORT(add_doubles);
 HWY_EXPORT(add_floats);
 HWY_EXPORT(dot_in_float_of);
+HWY_EXPORT(add_and_dot_in_float);
 HWY_EXPORT(add_in_float);
 HWY_EXPORT(largest_of);
 
@@ -175,6 +195,13 @@ double dot(std::span<const float> a, std::span<const float> b) {
 double dot_in_float(std::span<const float> a, std::span<const float> b) {
   static_cast<void>(simd_target());
   return HWY_DYNAMIC_DISPATCH(solver::dot_in_float_of)(a.data(), b.data(), a.size());
+}
+
+double add_scaled_and_dot(float factor, std::span<const float> x, std::span<float> y,
+                          std::span<const float> a) {
+  static_cast<void>(simd_target());
+  return HWY_DYNAMIC_DISPATCH(solver::add_and_dot_in_float)(factor, x.data(), y.data(), a.data(),
+                                                            y.size());
 }
 
 double largest_magnitude(std::span<const double> a) {

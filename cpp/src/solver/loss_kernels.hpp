@@ -6,7 +6,7 @@
 #include "eyespot/linalg.hpp"
 #include "eyespot/linear_objective.hpp"
 
-// The SIMD kernels behind linalg.hpp and softmax_regression.hpp, dispatched at run time.
+// The SIMD kernels behind softmax_regression.hpp, dispatched at run time.
 namespace eyespot::solver {
 
 /// Turns rows of scores z into weight * (p - onehot(target)), p = softmax(z), in place. Padding
@@ -19,6 +19,17 @@ RowLosses softmax_residuals(PanelMatrix& scores, std::size_t n_rows, const std::
 /// (sigmoid(z) - target), in place, and adds the sum of these to column_sum[0].
 RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std::int32_t* targets,
                              const float* weights, float* column_sum);
+
+/// What multiply_transposed with one row of weights and a bias, logistic_residuals and
+/// accumulate_transposed do to n_rows rows, in one pass: adds the rows times their residuals to
+/// `sum`. `part` is room for as many floats as that has numbers, as aligned as a panel.
+RowLosses logistic_sums(const PanelMatrix& rows, std::size_t n_rows,
+                        const PanelMatrix& score_weights, float bias, const std::int32_t* targets,
+                        const float* weights, float* column_sum, float* part, double* sum);
+/// Whether that is faster: where a few rows fit in the first-level cache.
+inline bool logistic_sums_pay(std::size_t n_features) {
+  return n_features <= 768;
+}
 
 /// Turns rows of scores into weight * p * (1 - p), p = softmax(z), in place: the diagonals of the
 /// Hessians of their losses. Padding, column_sum and `weights` are as for softmax_residuals; means,
