@@ -229,6 +229,71 @@ TEST_CASE("the gradient of hundreds of classes is that of float64") {
   CHECK(worst < 1e-7);
 }
 
+TEST_CASE("two classes have the gradient of float64, in one pass over the rows or in three") {
+  constexpr std::size_t n = 700;
+  const double l2 = 0.05;
+  for (const std::size_t d : std::initializer_list<std::size_t>{30, 700, 900}) {
+    CAPTURE(d);
+    const std::vector<float> x = random_matrix(n, d, 8);
+    std::vector<std::int32_t> targets(n);
+    std::vector<float> weights(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      targets[i] = static_cast<std::int32_t>(i / 3 % 2);
+      weights[i] = static_cast<float>(i % 3);  // with that of the last row, 1 in the mean
+    }
+    weights[n - 1] = 1;
+    const LabelledRows data{.features = view_of(x, d),
+                            .n_rows = n,
+                            .n_classes = 2,
+                            .targets = targets.data(),
+                            .weights = weights.data()};
+    const FeatureMoments moments =
+        feature_moments(data.features, n, data.weights, nullptr, {}, false);
+    SoftmaxObjective objective(data, moments, l2, nullptr);
+    REQUIRE(objective.size() == d + 1);
+    std::vector<double> at_x(d + 1);
+    for (std::size_t j = 0; j <= d; ++j) {
+      at_x[j] = static_cast<double>(static_cast<float>(0.1 * std::sin(static_cast<double>(j))));
+    }
+    std::vector<double> found(d + 1);
+    const Evaluation evaluation = objective.evaluate(at_x, found, {});
+
+    const double penalty = l2 * objective.penalty_share();
+    double loss = 0;
+    std::vector<double> expected(d + 1);
+    for (std::size_t j = 0; j < d; ++j) {
+      loss += 0.5 * penalty * at_x[j] * at_x[j];
+      expected[j] = penalty * at_x[j];
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      double score = at_x[d];
+      const auto centred = [&](std::size_t j) {
+        return static_cast<double>(x[i * d + j]) - static_cast<double>(moments.mean[j]);
+      };
+      for (std::size_t j = 0; j < d; ++j) score += at_x[j] * centred(j);
+      const double sign = targets[i] == 1 ? 1 : -1;
+      const double weight = static_cast<double>(weights[i]) / n;
+      loss += weight * std::log1p(std::exp(-sign * score));
+      const double residual = -sign * weight / (1 + std::exp(sign * score));
+      for (std::size_t j = 0; j < d; ++j) expected[j] += residual * centred(j);
+      expected[d] += residual;
+    }
+    CHECK(evaluation.value == doctest::Approx(loss).epsilon(1e-6));
+    double worst = 0;
+    for (std::size_t j = 0; j <= d; ++j) {
+      worst = std::max(worst, std::abs(found[j] - expected[j]));
+    }
+    CHECK(worst < 1e-6);
+
+    ThreadPool pool(3);
+    SoftmaxObjective shared(data, moments, l2, &pool);
+    std::vector<double> other(d + 1);
+    CHECK(shared.evaluate(at_x, other, {}).value == evaluation.value);
+    CHECK(other == found);
+    CHECK(shared.n_correct() == objective.n_correct());
+  }
+}
+
 TEST_CASE("an objective's metric at a point is that of its rows' curvatures there") {
   constexpr std::size_t n = 900;
   constexpr std::size_t d = 60;

@@ -32,7 +32,7 @@ constexpr std::size_t kTileRows = 4;
 #endif
 
 // A vector that stays in a register. GCC reads memory anew for each of two or three uses, which
-// took half as long again where the second-level cache is what is waited for (Sapphire Rapids).
+// took half as long again where the second-level cache is what is waited for (Emerald Rapids).
 HWY_INLINE hn::Vec<FloatTag> load_once(FloatTag d, const float* from) {
 #if HWY_COMPILER_GCC_ACTUAL && HWY_TARGET == HWY_AVX3
   auto v = hn::Load(d, from);

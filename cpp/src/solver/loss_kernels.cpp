@@ -264,8 +264,9 @@ RowLosses logistic_sums_impl(const PanelMatrix& rows, std::size_t n_rows,
                              const PanelMatrix& score_weights, float bias,
                              const std::int32_t* targets, const float* weights, float* column_sum,
                              float* part, double* sum) {
-  constexpr std::size_t kBytes = std::size_t{20} << 10;
-  constexpr std::size_t kTile = std::min<std::size_t>(8, 2 * kTileRows);
+  constexpr std::size_t kBytes = std::size_t{20} << 10;  // of rows, beside weights and sums
+  // As dot_products writes fours, no fewer.
+  constexpr std::size_t kTile = std::min<std::size_t>(8, 4 * kTileRows);
   constexpr std::size_t kMost = 32;
   const FloatTag d;
   const std::size_t lanes = hn::Lanes(d);

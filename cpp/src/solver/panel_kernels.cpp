@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "eyespot/linalg.hpp"
 #include "eyespot/runtime.hpp"
@@ -186,30 +187,41 @@ HWY_NOINLINE void dot_tile(const DotArgs& t, std::size_t first_row) {
 #endif
 }
 
+// Rows of a tile, as many as the registers allow: each row of weights is loaded once a tile.
+constexpr std::size_t dot_rows(std::size_t n_classes) {
+  return std::clamp<std::size_t>(3 * kTileRows / n_classes, 1, 8);
+}
+
+// Rows [begin, end).
 template <std::size_t kClasses>
-void dot_rows(const DotArgs& t, std::size_t n_rows) {
-  // As tall as the registers allow: each row of weights is loaded once a tile.
-  constexpr std::size_t kRows = std::clamp<std::size_t>(kTileRows * 3 / kClasses, 1, 8);
-  std::size_t i = 0;
-  for (; i + kRows <= n_rows; i += kRows) dot_tile<kRows, kClasses>(t, i);
-  for (; i < n_rows; ++i) dot_tile<1, kClasses>(t, i);
+void dot_tiles(const DotArgs& t, std::size_t begin, std::size_t end) {
+  constexpr std::size_t kRows = dot_rows(kClasses);
+  std::size_t i = begin;
+  for (; i + kRows <= end; i += kRows) dot_tile<kRows, kClasses>(t, i);
+  for (; i < end; ++i) dot_tile<1, kClasses>(t, i);
 }
 
 void multiply_transposed_impl(const PanelMatrix& a, const PanelMatrix& b, std::size_t first,
                               const float* row, std::size_t n_rows, PanelMatrix& out) {
-  // Half of the classes at a time where all would leave room for the sums of few rows. What the
-  // first half writes as padding, the second does anew.
-  const std::size_t half = (b.rows() - first + 1) / 2;
-  const std::size_t step = 2 * half <= 6 ? 2 * half : half;
-  for (std::size_t c = first; c < b.rows(); c += step) {
-    const DotArgs t{.a = &a, .b = &b, .row = row, .out = &out, .first_class = c};
-    switch (std::min(step, b.rows() - c)) {
-      case 1: dot_rows<1>(t, n_rows); break;
-      case 2: dot_rows<2>(t, n_rows); break;
-      case 3: dot_rows<3>(t, n_rows); break;
-      case 4: dot_rows<4>(t, n_rows); break;
-      case 5: dot_rows<5>(t, n_rows); break;
-      default: dot_rows<6>(t, n_rows);
+  // Half of the classes at a time where all would leave room for the sums of few rows: of each tile
+  // or two, so that rows are on their way from far caches while those before them are multiplied by
+  // the second half. What the first half writes as padding, the second does anew.
+  const std::size_t n_classes = b.rows() - first;
+  const bool halved = n_classes > 6;
+  const std::size_t step = halved ? (n_classes + 1) / 2 : n_classes;
+  const std::size_t height = halved ? std::lcm(dot_rows(step), dot_rows(n_classes - step)) : n_rows;
+  for (std::size_t begin = 0; begin < n_rows; begin += height) {
+    const std::size_t end = std::min(begin + height, n_rows);
+    for (std::size_t c = first; c < b.rows(); c += step) {
+      const DotArgs t{.a = &a, .b = &b, .row = row, .out = &out, .first_class = c};
+      switch (std::min(step, b.rows() - c)) {
+        case 1: dot_tiles<1>(t, begin, end); break;
+        case 2: dot_tiles<2>(t, begin, end); break;
+        case 3: dot_tiles<3>(t, begin, end); break;
+        case 4: dot_tiles<4>(t, begin, end); break;
+        case 5: dot_tiles<5>(t, begin, end); break;
+        default: dot_tiles<6>(t, begin, end);
+      }
     }
   }
 }
