@@ -77,14 +77,16 @@ class LinearObjective {
                   const FeatureMoments& moments, double l2, ThreadPool* pool);
   /// `totals`, one a score, is taken off the sums that residuals() adds to `column`.
   void set_totals(std::vector<double> totals);
-  /// What residuals() and the products before and after it do to rows [first, first + count) where
-  /// there is one score: adds the rows, the first `count` of `rows`, times their residuals to
-  /// `sums`. `weights`, like `part`, which is scratch, has one row. Called from several threads.
+  /// Where there is one score: what residuals() and the products before and after it do to rows
+  /// [first, first + count), which are the first `count` of `rows`, centred. Scores them by
+  /// `weights`, 1 x n_features, and `bias`, adds the rows times their residuals to `sums`, in the
+  /// layout of panel_sums(1, rows), and the residuals to `column`, as residuals() does. `part`, 1 x
+  /// n_features, is scratch. Called from several threads.
   using ResidualSums = std::function<RowLosses(
       const PanelMatrix& rows, std::size_t first, std::size_t count, const PanelMatrix& weights,
       float bias, float* column, PanelMatrix& part, std::span<double> sums)>;
-  /// Evaluations go by it then.
-  void set_residual_sums(ResidualSums at_once);
+  /// Has evaluations call this in place of residuals().
+  void set_residual_sums(ResidualSums residual_sums);
 
   /// Turns the scores of rows [first, first + count) into weight * curvature of the loss in each,
   /// in place, adds the sum of these over the rows to `column`, one float a padded score, and

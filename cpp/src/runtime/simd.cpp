@@ -40,7 +40,7 @@ constexpr auto kBaseline = std::uint64_t{HWY_STATIC_TARGET};
 constexpr auto kPortable = std::uint64_t{HWY_EMU128 | HWY_SCALAR};
 // NOLINTEND(bugprone-signed-bitwise)
 
-// Each has all that those before it have. Names are eyespot's own: "scalar" is Highway's portable
+// By what a CPU has to have, least first. Names are eyespot's own: "scalar" is Highway's portable
 // target, whichever of the two it offers here.
 constexpr std::array<NamedTarget, 7> kTargets{{
     {"scalar", kPortable},
@@ -84,7 +84,8 @@ bool pairs_usable() {
   return usable;
 }
 
-// AMD forms as many a cycle as products of float32, Intel half as many, which is no gain.
+// AMD forms as many products of pairs a cycle as of float32; Intel forms half as many, which is no
+// gain.
 bool pairs_pay() {
   constexpr unsigned kAuth = 0x68747541;  // of "AuthenticAMD"
   CpuidBits bits;

@@ -83,17 +83,16 @@ struct LinearObjective::Impl {
                                        float* column)>;
 
   // Scores all rows at x, turns their scores and, where with_sums, adds up the rows by what these
-  // have become, or does all of it by `at_once` if there is one; what joined() and `partials` have
-  // then.
-  void pass(std::span<const double> x, const Turn& turn, const ResidualSums& at_once,
-            bool with_sums, const Poll& poll);
+  // have become; what joined() and `partials` have then. Without a turn, `residual_sums` does it
+  // all.
+  void pass(std::span<const double> x, const Turn& turn, bool with_sums, const Poll& poll);
   PanelMatrix& pack_block(std::size_t block, Scratch& own);
   void score_block(std::size_t block, Scratch& own);
   // The block's rows by what is in place of their scores are added to `sums`, or put there where
   // these are `fresh`.
   void add_rows(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
-  RowLosses add_at_once(const ResidualSums& at_once, std::size_t block, Scratch& own, bool fresh,
-                        std::span<double> sums);
+  // From the rows of a block to their sums at once, by `residual_sums`.
+  RowLosses add_residuals(std::size_t block, Scratch& own, bool fresh, std::span<double> sums);
   // The sums of score c, joined in the order of their groups: d numbers.
   void joined(std::size_t c, std::span<double> out) const;
   // The same of what was added to `column`.
@@ -134,12 +133,12 @@ void LinearObjective::Impl::score_block(std::size_t block, Scratch& own) {
   scores.of(pack_block(block, own), height, own.scores);
 }
 
-RowLosses LinearObjective::Impl::add_at_once(const ResidualSums& at_once, std::size_t block,
-                                             Scratch& own, bool fresh, std::span<double> sums) {
+RowLosses LinearObjective::Impl::add_residuals(std::size_t block, Scratch& own, bool fresh,
+                                               std::span<double> sums) {
   if (own.part.rows() == 0) own.part = PanelMatrix(1, n_features);
   if (fresh) std::ranges::fill(sums, 0.0);
-  return at_once(pack_block(block, own), groups.first(block), groups.height(block),
-                 scores.weights(), scores.bias().front(), own.column.data(), own.part, sums);
+  return residual_sums(pack_block(block, own), groups.first(block), groups.height(block),
+                       scores.weights(), scores.bias().front(), own.column.data(), own.part, sums);
 }
 
 void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh,
@@ -166,8 +165,8 @@ void LinearObjective::Impl::add_rows(std::size_t block, Scratch& own, bool fresh
   }
 }
 
-void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn,
-                                 const ResidualSums& at_once, bool with_sums, const Poll& poll) {
+void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn, bool with_sums,
+                                 const Poll& poll) {
   const std::size_t n_weights = n_scores * n_features;
   std::ranges::transform(x.first(n_weights), weights.begin(),
                          [](double w) { return static_cast<float>(w); });
@@ -200,8 +199,8 @@ void LinearObjective::Impl::pass(std::span<const double> x, const Turn& turn,
       const bool fresh = block == begin && !directly;
       std::ranges::fill(own.column, 0.0F);
       RowLosses losses;
-      if (at_once) {
-        losses = add_at_once(at_once, block, own, fresh, sums);
+      if (!turn) {
+        losses = add_residuals(block, own, fresh, sums);
       } else {
         score_block(block, own);
         losses = turn(own.scores, groups.first(block), groups.height(block), own.column.data());
@@ -295,8 +294,8 @@ void LinearObjective::set_totals(std::vector<double> totals) {
   impl_->totals = std::move(totals);
 }
 
-void LinearObjective::set_residual_sums(ResidualSums at_once) {
-  impl_->residual_sums = std::move(at_once);
+void LinearObjective::set_residual_sums(ResidualSums residual_sums) {
+  impl_->residual_sums = std::move(residual_sums);
 }
 
 std::size_t LinearObjective::n_features() const noexcept {
@@ -352,9 +351,13 @@ Evaluation LinearObjective::evaluate(std::span<const double> x, std::span<double
   Impl& m = *impl_;
   const std::size_t d = m.n_features;
   const std::size_t n_weights = m.n_scores * d;
-  const Impl::Turn turn = [this](PanelMatrix& scores, std::size_t first, std::size_t count,
-                                 float* column) { return residuals(scores, first, count, column); };
-  m.pass(x, turn, m.residual_sums, true, poll);
+  Impl::Turn turn;
+  if (!m.residual_sums) {
+    turn = [this](PanelMatrix& scores, std::size_t first, std::size_t count, float* column) {
+      return residuals(scores, first, count, column);
+    };
+  }
+  m.pass(x, turn, true, poll);
 
   const double inverse_n = 1.0 / static_cast<double>(m.n_rows);
   m.for_each_score(poll, [&](std::size_t c) {
@@ -395,7 +398,7 @@ LossCurvature LinearObjective::loss_curvature(std::span<const double> x, const C
     of(scores, first, count, column, found.rows.data() + first);
     return RowLosses{};
   };
-  m.pass(x, turn, {}, with_centres, poll);
+  m.pass(x, turn, with_centres, poll);
   if (!with_centres) return found;
   found.centres.resize(m.n_scores * d);
   m.for_each_score(poll, [&](std::size_t c) {

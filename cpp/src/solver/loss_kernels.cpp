@@ -237,7 +237,8 @@ RowLosses logistic_residuals_impl(PanelMatrix& scores, std::size_t n_rows,
   return result;
 }
 
-// part += the sum of kRows rows from `first` on, times a factor each.
+// part += the sum of kRows rows from `first` on, times a factor each: in the order, and so with the
+// bits, of accumulate_transposed.
 template <std::size_t kRows>
 HWY_INLINE void add_few_rows(const PanelMatrix& rows, std::size_t first, const float* factors,
                              float* HWY_RESTRICT part) {

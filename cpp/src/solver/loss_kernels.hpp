@@ -22,7 +22,8 @@ RowLosses logistic_residuals(PanelMatrix& scores, std::size_t n_rows, const std:
 
 /// What multiply_transposed with one row of weights and a bias, logistic_residuals and
 /// accumulate_transposed do to n_rows rows, in one pass: adds the rows times their residuals to
-/// `sum`. `part` is room for as many floats as that has numbers, as aligned as a panel.
+/// `sum`, panel_sums(1, rows) numbers. score_weights is 1 x rows.cols(), `weights`, which may be
+/// null (1), one a row. `part`, the panels of a 1 x rows.cols() PanelMatrix, is scratch.
 RowLosses logistic_sums(const PanelMatrix& rows, std::size_t n_rows,
                         const PanelMatrix& score_weights, float bias, const std::int32_t* targets,
                         const float* weights, float* column_sum, float* part, double* sum);
