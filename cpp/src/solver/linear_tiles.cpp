@@ -10,8 +10,9 @@ using namespace tiles;
 
 namespace {
 
-// Tiles of features that are multiplied at a time: those of all rows stay in the cache for it.
-constexpr std::size_t kStepsAtATime = 10;
+// Tiles of features that are multiplied at a time: those of all rows stay in the cache for it, in
+// half of it too, for another thread may have the rest.
+constexpr std::size_t kStepsAtATime = 5;
 
 constexpr std::size_t tiles_of(std::size_t n, std::size_t a_tile) {
   return (n + a_tile - 1) / a_tile;
@@ -104,15 +105,15 @@ EYESPOT_AMX void multiply(const TileParts* left, std::size_t next_left, const Ti
     if constexpr (kTall && kWide) _tile_dpbf16ps(3, 5, 7);
   };
   for (const TileParts* end = left + n_steps; left < end; ++left, ++right) {
+    // In an order in which every product but the first needs one new factor.
     load_left(0);
     load_right(0);
     add_products();
-    load_right(1);
-    add_products();
     load_right(2);
     add_products();
-    load_left(1);
     load_right(1);
+    add_products();
+    load_left(1);
     add_products();
     load_right(0);
     add_products();
