@@ -10,8 +10,8 @@ using namespace tiles;
 
 namespace {
 
-// Tiles of features that are multiplied at a time: those of all rows stay in the cache for it, in
-// half of it too, for another thread may have the rest.
+// Tiles of features that are multiplied at a time: those of all rows stay in the second-level cache
+// for it, even where the core's other thread has half of that.
 constexpr std::size_t kStepsAtATime = 5;
 
 constexpr std::size_t tiles_of(std::size_t n, std::size_t a_tile) {
