@@ -105,7 +105,8 @@ EYESPOT_AMX void multiply(const TileParts* left, std::size_t next_left, const Ti
     if constexpr (kTall && kWide) _tile_dpbf16ps(3, 5, 7);
   };
   for (const TileParts* end = left + n_steps; left < end; ++left, ++right) {
-    // In an order in which every product but the first needs one new factor.
+    // In an order in which each product but the first needs one new part. Left ones come from far
+    // away where there are many classes: they are read from the first to the last.
     load_left(0);
     load_right(0);
     add_products();
